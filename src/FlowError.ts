@@ -1,0 +1,143 @@
+/**
+ * What can go wrong with a job, one class per decision that the caller can make.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import { PlanInvalid as PlanInvalidClass } from "./internal/plan/PlanInvalid.ts"
+
+/**
+ * A program that cannot run as it is written: an output that goes nowhere, a name used twice, a window without event time.
+ * Thrown where the job is made, naming the operator and the remedy.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const PlanInvalid = PlanInvalidClass
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type PlanInvalid = PlanInvalidClass
+
+/**
+ * User code threw on a record, and the operator's policy is `fail`; restarts did not help.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OperatorFailed extends Schema.TaggedError<OperatorFailed>("millrace/OperatorFailed")("OperatorFailed", {
+  operator: Schema.String,
+  partition: Schema.Int,
+  record: Schema.Unknown,
+  cause: Schema.Defect()
+}) {
+  override get message() {
+    const reason = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `Operator "${this.operator}" failed in partition ${this.partition}: ${reason}. `
+      + "Mend its function, or give it an error policy (skip, deadLetter, retry) for such records"
+  }
+}
+
+/**
+ * A record without a usable event time: not an integer number of milliseconds.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidTimestamp extends Schema.TaggedError<InvalidTimestamp>("millrace/InvalidTimestamp")("InvalidTimestamp", {
+  source: Schema.String,
+  timestamp: Schema.Unknown
+}) {
+  override get message() {
+    return `Source "${this.source}" gave a record with the time ${String(this.timestamp)}: `
+      + "`time` must answer with whole epoch milliseconds"
+  }
+}
+
+/**
+ * A record that the source could not decode.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RecordUndecodable extends Schema.TaggedError<RecordUndecodable>("millrace/RecordUndecodable")("RecordUndecodable", {
+  source: Schema.String,
+  reason: Schema.String
+}) {
+  override get message() {
+    return `Source "${this.source}" could not decode a record: ${this.reason}`
+  }
+}
+
+/**
+ * A custom partitioner chose a partition that does not exist.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PartitionInvalid extends Schema.TaggedError<PartitionInvalid>("millrace/PartitionInvalid")("PartitionInvalid", {
+  partitioner: Schema.String,
+  chosen: Schema.Unknown,
+  partitions: Schema.Int
+}) {
+  override get message() {
+    return `Partitioner "${this.partitioner}" chose partition ${String(this.chosen)}: `
+      + `answer with an integer from 0 to ${this.partitions - 1}`
+  }
+}
+
+/**
+ * A queue is full, and its overflow policy is `fail`.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class BufferFull extends Schema.TaggedError<BufferFull>("millrace/BufferFull")("BufferFull", {
+  source: Schema.String,
+  capacity: Schema.Int
+}) {
+  override get message() {
+    return `Queue "${this.source}" is full with ${this.capacity} records: offer more slowly, give it more capacity, `
+      + "or choose another `onFull`"
+  }
+}
+
+/**
+ * The job is not running any more, so it takes no records and answers no queries.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class JobNotRunning extends Schema.TaggedError<JobNotRunning>("millrace/JobNotRunning")("JobNotRunning", {
+  job: Schema.String,
+  state: Schema.String
+}) {
+  override get message() {
+    return `Job "${this.job}" is ${this.state}`
+  }
+}
+
+/**
+ * A name that the job does not have.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class OperatorUnknown extends Schema.TaggedError<OperatorUnknown>("millrace/OperatorUnknown")("OperatorUnknown", {
+  job: Schema.String,
+  operator: Schema.String,
+  known: Schema.Array(Schema.String)
+}) {
+  override get message() {
+    return `Job "${this.job}" has no operator "${this.operator}" here; it has ${this.known.map((name) => `"${name}"`).join(", ")}`
+  }
+}
+
+/**
+ * The errors of the runtime itself, besides those of the job's sources, sinks and functions.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type JobError = OperatorFailed

@@ -1,0 +1,301 @@
+/**
+ * A named set of outputs, and the door to the runtime.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import { hasProperty } from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import type { Scope } from "effect/Scope"
+import type { Covariant } from "effect/Types"
+import type { CheckpointStore } from "./CheckpointStore.ts"
+import type { DeadLetter } from "./DeadLetter.ts"
+import * as ErrorPolicy from "./ErrorPolicy.ts"
+import * as Flow from "./Flow.ts"
+import type { BufferFull, JobError, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
+import * as graph from "./internal/plan/graph.ts"
+import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
+import * as jobRuntime from "./internal/runtime/job.ts"
+import * as Plan from "./Plan.ts"
+import type { Guarantee, Sink } from "./Sink.ts"
+import type { QueueSource } from "./Source.ts"
+import * as Supervision from "./Supervision.ts"
+import type { Bounds, Pane } from "./Window.ts"
+
+const TypeId = "~millrace/Job"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Job<out E = never, out R = never> extends Pipeable {
+  readonly [TypeId]: { readonly _E: Covariant<E>; readonly _R: Covariant<R> }
+  readonly name: string
+  /** What will run: prints itself as text, Mermaid and JSON. */
+  readonly plan: Plan.Plan
+  /** @internal */
+  readonly program: jobRuntime.Program
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Delivery = "at-least-once"
+
+/**
+ * What each delivery asks of every sink.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Requires {
+  readonly "at-least-once": Guarantee
+}
+
+type Outputs<G extends Guarantee> = ReadonlyArray<Flow.Output<unknown, unknown, G>>
+type ErrorOf<O> = O extends Flow.Output<infer E, unknown, Guarantee> ? E : never
+type ServicesOf<O> = O extends Flow.Output<unknown, infer R, Guarantee> ? R : never
+
+const Proto = {
+  [TypeId]: { _E: (_: never) => _, _R: (_: never) => _ },
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category guards
+ */
+export const isJob = (u: unknown): u is Job<unknown, unknown> => hasProperty(u, TypeId)
+
+/**
+ * Makes a job of outputs. Throws `PlanInvalid`, naming the operator and the remedy, where the program cannot run as it is
+ * written: a name that is empty or used twice, an output that is neither consumed nor discarded, a window without event
+ * time, records kept without a schema.
+ *
+ * **Details**
+ *
+ * `onError` is the policy of operators that state none (default: fail). With the policy `deadLetter` anywhere, `deadLetters`
+ * names the sink that takes refused records.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const O extends Outputs<Guarantee>,
+  D extends Delivery = "at-least-once",
+  E2 = never,
+  R2 = never
+>(
+  name: string,
+  outputs: O & Outputs<NoInfer<Requires[D]>>,
+  options?: {
+    readonly delivery?: D
+    readonly onError?: ErrorPolicy.ErrorPolicy
+    readonly deadLetters?: Sink<DeadLetter, E2, R2>
+  }
+): Job<ErrorOf<O[number]> | E2, ServicesOf<O[number]> | R2> => {
+  const described = graph.make(name, outputs.map(Flow.endingOf))
+  const policy = options?.onError ?? ErrorPolicy.fail
+  refuseLostLetters(described, policy, options?.deadLetters !== undefined)
+  const program: jobRuntime.Program = {
+    name,
+    graph: described,
+    policy,
+    deadLetters: options?.deadLetters as Sink<never, unknown, unknown> | undefined
+  }
+  return Object.assign(Object.create(Proto), { name, plan: Plan.fromGraph(name, described), program })
+}
+
+const refuseLostLetters = ({ operators }: graph.Graph, policy: ErrorPolicy.ErrorPolicy, kept: boolean): void => {
+  const sends = (policy: ErrorPolicy.ErrorPolicy): boolean =>
+    policy._tag === "DeadLetter" || (policy._tag === "Retry" && policy.then._tag === "DeadLetter")
+  for (const { label, node } of operators) {
+    const own = "onError" in node ? node.onError : undefined
+    if (kept || !sends(own ?? policy)) continue
+    throw new PlanInvalid({
+      operator: label,
+      problem: "sends records to the dead letters, and the job keeps none",
+      remedy: "give Job.make { deadLetters: sink }"
+    })
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunOptions {
+  /** How many partitions every keyed stage has, 1 to 128. One by default: no exchange, the fastest within a process. */
+  readonly partitions?: number
+  /** Records that a partition takes in, and puts out, in one step at most. 4,096 by default. */
+  readonly batchSize?: number
+  /** Records that every channel between partitions and to sinks holds at most. 8,192 by default. */
+  readonly bufferSize?: number
+  /** How often a checkpoint is taken. Every second by default. */
+  readonly checkpointEvery?: Duration.Input
+  /** How often a part that fails is restarted from its last checkpoint. */
+  readonly restarts?: Supervision.RestartIntensity
+}
+
+/**
+ * One operator in one partition. Counts are of records since the job began, as of the last commit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type OperatorStatus = jobRuntime.OperatorStatus
+
+/**
+ * A buffer: its bound, what it holds and the most it ever held, in records.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type BufferStatus = jobRuntime.BufferStatus
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type JobStatus = jobRuntime.JobStatus
+
+/**
+ * A running job. It lives in the scope it was launched in and ends with it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handle<out E = never> {
+  /** Waits for the end: of all inputs, by `drain` or `stop`, or by a failure that restarts did not cure. */
+  readonly await: Effect.Effect<void, E | JobError>
+  readonly status: Effect.Effect<JobStatus>
+  /** Offers a record to a `Source.queue` of the job; what happens when it is full is the queue's policy. */
+  readonly push: <A>(source: QueueSource<A>, value: NoInfer<A>) => Effect.Effect<void, BufferFull | JobNotRunning>
+  readonly pushAll: <A>(source: QueueSource<A>, values: Iterable<NoInfer<A>>) => Effect.Effect<void, BufferFull | JobNotRunning>
+  /** Takes in nothing more until `resume`; what is under way goes on. */
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
+  /** Takes a checkpoint and ends the job, leaving event time where it is: open windows stay open in the checkpoint. */
+  readonly stop: Effect.Effect<void>
+  /** Takes in nothing more, moves event time to the end, so that every window fires, and waits until all is written. */
+  readonly drain: Effect.Effect<void, E | JobError>
+  /** @internal */
+  readonly query: (operator: string, key: unknown) => Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown>
+  /** @internal */
+  readonly labelOf: (flow: Flow.Flow<unknown, unknown, unknown, Flow.Trait>) => string
+}
+
+/**
+ * Starts a job in the background of the current scope.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const launch = <E, R>(
+  job: Job<E, R>,
+  options?: RunOptions
+): Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope> =>
+  jobRuntime.launch(job.program, checked(job, options)) as Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope>
+
+/**
+ * Runs a job to its end. Interruption stops it and releases everything.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const run = <E, R>(
+  job: Job<E, R>,
+  options?: RunOptions
+): Effect.Effect<void, E | JobError, R | CheckpointStore> =>
+  Effect.scoped(Effect.flatMap(launch(job, options), (handle) => handle.await)) as Effect.Effect<
+    void,
+    E | JobError,
+    R | CheckpointStore
+  >
+
+const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): jobRuntime.Settings => {
+  const settings = {
+    partitions: options?.partitions ?? 1,
+    batchSize: options?.batchSize ?? 4096,
+    bufferSize: options?.bufferSize ?? 8192
+  }
+  for (const [option, value] of Object.entries(settings)) {
+    const most = option === "partitions" ? 128 : Number.MAX_SAFE_INTEGER
+    if (Number.isInteger(value) && value >= 1 && value <= most) continue
+    throw new InvalidRunOption({ job: job.name, option, value })
+  }
+  return { ...settings, checkpointEvery: options?.checkpointEvery ?? "1 second", restarts: options?.restarts ?? Supervision.standard }
+}
+
+/**
+ * A job was started with an option that makes no sense.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidRunOption extends Schema.TaggedError<InvalidRunOption>("millrace/InvalidRunOption")("InvalidRunOption", {
+  job: Schema.String,
+  option: Schema.String,
+  value: Schema.Unknown
+}) {
+  override get message() {
+    const range = this.option === "partitions" ? "from 1 to 128" : "of at least 1"
+    return `Job "${this.job}" was started with ${this.option} ${String(this.value)}: give a whole number ${range}`
+  }
+}
+
+/**
+ * Reads the state of a window operator by key while the job runs: the windows open for the key and what they hold so far,
+ * as of the last commit of the partition that owns it.
+ *
+ * **Details**
+ *
+ * The operator is given by its `results` flow, which types the answer, or by its name.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const query: {
+  <K, Out, E2, R2, T extends Flow.Trait>(
+    results: Flow.Flow<Pane<K, Out>, E2, R2, T>,
+    key: NoInfer<K>
+  ): <E>(handle: Handle<E>) => Effect.Effect<ReadonlyArray<WindowState<Out>>, JobNotRunning | OperatorUnknown>
+  (
+    operator: string,
+    key: unknown
+  ): <E>(handle: Handle<E>) => Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown>
+  <E, K, Out, E2, R2, T extends Flow.Trait>(
+    handle: Handle<E>,
+    results: Flow.Flow<Pane<K, Out>, E2, R2, T>,
+    key: NoInfer<K>
+  ): Effect.Effect<ReadonlyArray<WindowState<Out>>, JobNotRunning | OperatorUnknown>
+  <E>(
+    handle: Handle<E>,
+    operator: string,
+    key: unknown
+  ): Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown>
+} = dual(
+  3,
+  (handle: Handle, operator: string | Flow.Flow<unknown>, key: unknown): Effect.Effect<never, JobNotRunning | OperatorUnknown> =>
+    handle.query(typeof operator === "string" ? operator : handle.labelOf(operator), key) as Effect.Effect<
+      never,
+      JobNotRunning | OperatorUnknown
+    >
+)
+
+/**
+ * A window that is open for a key, and what its aggregates hold so far.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WindowState<out Out> {
+  readonly window: Bounds
+  readonly value: Out
+}

@@ -1,0 +1,223 @@
+/**
+ * Windows that do not overlap much: tumbling ones, and those of a custom assigner. Each window holds its own accumulators.
+ */
+import type { Emit, Machine } from "../../Machine.ts"
+import type { Bounds, Late, Pane } from "../../Window.ts"
+import type { Identity } from "../state/keyIdentity.ts"
+import { Table, type TableView } from "../state/Table.ts"
+import type { Accumulated, Fields } from "./fields.ts"
+import { TimerHeap } from "./heap.ts"
+
+interface Bucket extends Bounds {
+  readonly cells: Table<Identity, Accumulated>
+  /** How many panes came out for a key; kept only while late records may still add one. */
+  readonly panes: Table<Identity, number>
+  fired: boolean
+}
+
+/** A window that is being fired: the keys still to come. */
+interface Firing {
+  readonly bucket: Bucket
+  readonly keys: ReadonlyArray<Identity>
+  next: number
+}
+
+export interface BucketsSnapshot {
+  readonly buckets: ReadonlyArray<
+    Bounds & {
+      readonly cells: TableView<Identity, Accumulated>
+      readonly panes: TableView<Identity, number>
+      readonly fired: boolean
+    }
+  >
+  readonly firing: (Bounds & { readonly keys: ReadonlyArray<Identity> }) | undefined
+}
+
+export interface WindowOptions {
+  readonly fields: Fields
+  readonly allowedLatenessMillis: number
+  readonly keyOf: (identity: Identity) => unknown
+}
+
+/** A class because `record` is the hottest code there is. */
+export class Buckets implements Machine<unknown, BucketsSnapshot> {
+  nextTimer = Infinity
+  private readonly assign: (time: number) => ReadonlyArray<Bounds>
+  private readonly options: WindowOptions
+  private readonly emit: Emit<unknown>
+  private readonly buckets = new Map<string | number, Bucket>()
+  private readonly timers = new TimerHeap<Bucket>()
+  /** The bucket of the last record: most records go where the one before them went. */
+  private current: Bucket | undefined
+  private readonly aligned: boolean
+  private firing: Firing | undefined
+
+  constructor(
+    assign: (time: number) => ReadonlyArray<Bounds>,
+    /** No two windows overlap, so that the last bucket answers for every instant in it. */
+    aligned: boolean,
+    options: WindowOptions,
+    emit: Emit<unknown>
+  ) {
+    this.assign = assign
+    this.aligned = aligned
+    this.options = options
+    this.emit = emit
+  }
+
+  get size(): number {
+    let size = 0
+    for (const { cells } of this.buckets.values()) size += cells.size
+    return size
+  }
+
+  record(value: unknown, time: number, key: unknown, watermark: number): void {
+    const { current } = this
+    if (current !== undefined && time >= current.start && time < current.end && !current.fired) {
+      return this.add(current, value, time, key as Identity)
+    }
+    const bounds = this.assign(time)
+    if (bounds.length === 0) return this.emit.count("outside")
+    const { allowedLatenessMillis } = this.options
+    const live = bounds.filter(({ end }) => end - 1 + allowedLatenessMillis > watermark)
+    if (live.length === 0) return this.late(value, time, key, bounds, watermark)
+    if (live.length < bounds.length) this.emit.count("partlyLate")
+    if (live.length === 1) return this.into(live[0]!, value, time, key as Identity, watermark)
+    // User code first: all the accumulators, and only then the state.
+    const { fields } = this.options
+    const after = live.map((window) => fields.add(this.accOf(window, key as Identity), value, time))
+    live.forEach((window, i) => this.store(this.open(window), key as Identity, after[i], watermark))
+  }
+
+  advance(watermark: number): boolean {
+    this.nextTimer = -Infinity
+    while (this.firing !== undefined || this.timers.isDue(watermark)) {
+      this.firing ??= this.begin(this.timers.pop()!, watermark)
+      if (this.firing === undefined) continue
+      const { bucket, keys } = this.firing
+      while (this.firing.next < keys.length) {
+        if (this.emit.full()) return false
+        this.fire(bucket, keys[this.firing.next++]!, watermark)
+      }
+      this.firing = undefined
+      bucket.fired = true
+      this.timers.push(bucket.end - 1 + this.options.allowedLatenessMillis, bucket)
+    }
+    this.nextTimer = this.timers.least
+    return true
+  }
+
+  query(key: unknown): ReadonlyArray<unknown> {
+    const found: Array<unknown> = []
+    for (const { cells, end, start } of this.buckets.values()) {
+      if (cells.has(key as Identity)) {
+        found.push({ window: { start, end }, value: this.options.fields.done(cells.get(key as Identity)) })
+      }
+    }
+    return found
+  }
+
+  snapshot(): BucketsSnapshot {
+    return {
+      buckets: Array.from(this.buckets.values(), ({ cells, end, fired, panes, start }) => ({
+        start,
+        end,
+        fired,
+        cells: cells.snapshot(),
+        panes: panes.snapshot()
+      })),
+      firing: this.firing && {
+        start: this.firing.bucket.start,
+        end: this.firing.bucket.end,
+        keys: this.firing.keys.slice(this.firing.next)
+      }
+    }
+  }
+
+  restore({ buckets, firing }: BucketsSnapshot): void {
+    for (const { cells, end, fired, panes, start } of buckets) {
+      const bucket = this.open({ start, end })
+      bucket.cells.restore(cells.entries(), cells.version)
+      bucket.panes.restore(panes.entries(), panes.version)
+      bucket.fired = fired
+    }
+    if (firing !== undefined) this.firing = { bucket: this.open(firing), keys: firing.keys, next: 0 }
+  }
+
+  /** What a window whose timer has come asks for: firing, or, fired before, the end. */
+  private begin(bucket: Bucket, watermark: number): Firing | undefined {
+    if (!bucket.fired) return { bucket, keys: Array.from(bucket.cells.keys()), next: 0 }
+    if (bucket.end - 1 + this.options.allowedLatenessMillis <= watermark) {
+      this.buckets.delete(this.idOf(bucket))
+      if (this.current === bucket) this.current = undefined
+    }
+    return undefined
+  }
+
+  private add({ cells }: Bucket, value: unknown, time: number, key: Identity): void {
+    const { fields } = this.options
+    const slot = cells.slot(key)
+    if (slot === undefined) cells.put(key, fields.add(fields.zero, value, time))
+    else cells.write(slot, fields.add(slot.value, value, time))
+  }
+
+  private into(window: Bounds, value: unknown, time: number, key: Identity, watermark: number): void {
+    const acc = this.options.fields.add(this.accOf(window, key), value, time)
+    const bucket = this.open(window)
+    this.store(bucket, key, acc, watermark)
+    if (this.aligned) this.current = bucket
+  }
+
+  private store(bucket: Bucket, key: Identity, acc: Accumulated, watermark: number): void {
+    bucket.cells.put(key, acc)
+    // On time windows wait for the watermark; one that has fired, or was empty when it should have, fires at once.
+    if (bucket.end - 1 <= watermark) this.pane(bucket, key, "late", false)
+  }
+
+  private fire(bucket: Bucket, key: Identity, watermark: number): void {
+    // A window opened by a late record has fired for this key already.
+    if (bucket.panes.has(key)) return
+    this.pane(bucket, key, "on-time", this.options.allowedLatenessMillis === 0 || watermark === Infinity)
+  }
+
+  private pane(bucket: Bucket, key: Identity, timing: Pane<unknown, unknown>["timing"], isLast: boolean): void {
+    const { cells, end, panes, start } = bucket
+    const window = { start, end }
+    let value: unknown
+    try {
+      value = this.options.fields.done(cells.get(key))
+    } catch (error) {
+      return this.emit.failed(error, { window, key: this.options.keyOf(key) }, end - 1, key)
+    }
+    const index = panes.get(key) ?? 0
+    if (this.options.allowedLatenessMillis > 0) panes.put(key, index + 1)
+    this.emit.out("results", { window, key: this.options.keyOf(key), value, timing, index, isLast }, end - 1, key)
+  }
+
+  private late(value: unknown, time: number, key: unknown, windows: ReadonlyArray<Bounds>, watermark: number): void {
+    const late: Late<unknown> = { value, windows, lateByMillis: watermark - time, watermark }
+    this.emit.count("late")
+    this.emit.out("late", late, time, key)
+  }
+
+  private accOf(window: Bounds, key: Identity): Accumulated {
+    const cells = this.buckets.get(this.idOf(window))?.cells
+    return cells === undefined || !cells.has(key) ? this.options.fields.zero : cells.get(key)
+  }
+
+  private open(window: Bounds): Bucket {
+    const id = this.idOf(window)
+    let bucket = this.buckets.get(id)
+    if (bucket === undefined) {
+      bucket = { start: window.start, end: window.end, cells: new Table(), panes: new Table(), fired: false }
+      this.buckets.set(id, bucket)
+      this.timers.push(bucket.end - 1, bucket)
+      this.nextTimer = this.timers.least
+    }
+    return bucket
+  }
+
+  private idOf({ end, start }: Bounds): string | number {
+    return this.aligned ? start : `${start}:${end}`
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Holds the records of an operator whose policy is `retry`, while the first of them is tried again.
+ *
+ * The operator behind the gate fails into it; later records queue up behind, and event time is held, so that order and
+ * lateness are as if the record had succeeded at once. The runtime owns the schedule and says when to try again.
+ */
+import type * as ErrorPolicy from "../../ErrorPolicy.ts"
+import type { Clock, Failure, Host, Receiver, Site, Stateful, Timed } from "./operator.ts"
+import { HeldClock } from "./operator.ts"
+
+/** What the runtime shows the schedule. The first attempt begins it anew. */
+export interface Stalled {
+  readonly schedule: ErrorPolicy.Retry["schedule"]
+  readonly error: unknown
+  readonly attempt: number
+}
+
+type Waiting = readonly [value: unknown, time: number, key: unknown]
+
+export class RetryGate implements Receiver, Timed, Stateful {
+  readonly clock: Clock
+  /** Event time behind the gate. */
+  readonly output: HeldClock
+  private readonly site: Site
+  private readonly outer: Host
+  private readonly policy: ErrorPolicy.Retry
+  private readonly target: Receiver
+  private waiting: Array<Waiting> = []
+  private attempt = 0
+  private lastError: unknown
+  private state: "stalled" | "trying" | "giving up" = "stalled"
+  /** What the operator behind the gate runs in: it fails into the gate. */
+  readonly host: Host
+
+  constructor(site: Site, host: Host, policy: ErrorPolicy.Retry, input: Clock, target: Receiver) {
+    this.site = site
+    this.outer = host
+    this.policy = policy
+    this.clock = input
+    this.output = new HeldClock(input)
+    this.target = target
+    this.host = { ...host, reject: (_, failure) => this.failed(failure) }
+  }
+
+  get stalled(): Stalled | undefined {
+    return this.waiting.length === 0 || this.state !== "stalled"
+      ? undefined
+      : { schedule: this.policy.schedule, error: this.lastError, attempt: this.attempt }
+  }
+
+  get nextTimer(): number {
+    return this.waiting.length > 0 ? -Infinity : Infinity
+  }
+
+  retry(): void {
+    this.state = "trying"
+  }
+
+  giveUp(): void {
+    this.state = "giving up"
+  }
+
+  push(value: unknown, time: number, key: unknown): void {
+    if (this.waiting.length > 0) this.waiting.push([value, time, key])
+    else this.target.push(value, time, key)
+  }
+
+  advance(): boolean {
+    while (this.waiting.length > 0) {
+      if (this.state === "stalled" || this.outer.full()) return false
+      const [value, time, key] = this.waiting.shift()!
+      const before = this.waiting.length
+      this.target.push(value, time, key)
+      if (this.waiting.length === before) {
+        this.attempt = 0
+        this.state = "trying"
+      }
+    }
+    this.state = "stalled"
+    this.output.release()
+    return true
+  }
+
+  snapshot(): unknown {
+    return this.waiting.slice()
+  }
+
+  restore(snapshot: unknown): void {
+    this.waiting = (snapshot as ReadonlyArray<Waiting>).slice()
+    // The head has its attempts before it again.
+    if (this.waiting.length > 0) {
+      this.output.hold()
+      this.state = "trying"
+    }
+  }
+
+  private failed(failure: Failure): void {
+    if (this.state === "giving up") return this.outer.settle(this.site, this.policy.then, failure)
+    // It will come in again.
+    this.site.counts.in--
+    this.output.hold()
+    this.outer.hold()
+    this.lastError = failure.error
+    this.attempt++
+    this.state = "stalled"
+    this.waiting.unshift([failure.value, failure.time, failure.key])
+  }
+}

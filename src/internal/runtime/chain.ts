@@ -1,0 +1,329 @@
+/** Builds what runs in one partition of one stage: clocks, operators, and the ports that rows leave by. */
+import type { ErrorPolicy, Retry } from "../../ErrorPolicy.ts"
+import * as Watermark from "../../Watermark.ts"
+import type { Clock, Host, Receiver, Site, Stateful, Timed } from "../machine/operator.ts"
+import { fanOut, LeastClock, noCounts } from "../machine/operator.ts"
+import { RetryGate } from "../machine/retryGate.ts"
+import { split, transform } from "../machine/transform.ts"
+import { machine, MachineOperator } from "../machine/windowing.ts"
+import type { Graph, Operator } from "../plan/graph.ts"
+import type { Exchange, Layout, Stage } from "../plan/layout.ts"
+import type { SourceNode } from "../plan/node.ts"
+import { atStart, type Channel, type Cursor } from "./batch.ts"
+import type { Inlet } from "./inlet.ts"
+import { type Budget, Port } from "./ports.ts"
+import { Counter, keyFunction, KeyOperator, router } from "./routers.ts"
+
+/** Event time where an input enters the stage: the least over its splits or channels. */
+export class RootClock implements Clock {
+  readonly inputs: Array<{ watermark: number }> = []
+  private watermark = -Infinity
+  private before = -Infinity
+  current(): number {
+    return this.watermark
+  }
+  previous(): number {
+    return this.before
+  }
+  /** After an input has moved. True if the whole has. */
+  refresh(): boolean {
+    let least = Infinity
+    for (let i = 0; i < this.inputs.length; i++) {
+      const { watermark } = this.inputs[i]!
+      if (watermark < least) least = watermark
+    }
+    if (!(least > this.watermark)) return false
+    this.before = this.watermark
+    this.watermark = least
+    return true
+  }
+  settle(): void {
+    this.before = this.watermark
+  }
+}
+
+/** A channel that this partition reads, by where its producer commits it. */
+export interface Upstream {
+  readonly channel: () => Channel
+  readonly finished: () => boolean
+}
+
+export interface ChannelInput {
+  readonly upstream: Upstream
+  readonly root: RootClock
+  readonly into: Receiver
+  /** Position in the producer's channel, moved by the step and committed with the record. */
+  cursor: Cursor
+  watermark: number
+}
+
+export interface SplitInput {
+  readonly inlet: Inlet
+  readonly node: SourceNode
+  readonly site: Site
+  readonly root: RootClock
+  readonly into: Receiver
+  readonly generator: Watermark.Generator<unknown> | undefined
+  cursor: number
+  watermark: number
+}
+
+export interface ChainOptions {
+  readonly graph: Graph
+  readonly layout: Layout
+  readonly stage: Stage
+  readonly partition: number
+  readonly defaultPolicy: ErrorPolicy
+  /** Rows that one step takes in, and rows that it puts out, at most. */
+  readonly batchRows: number
+  /** Whether a sink takes dead letters. */
+  readonly deadLetters: boolean
+}
+
+/** What the builder of a component hands to a task: the world around it. */
+export interface Wiring {
+  readonly inletsOf: (source: string, partition: number) => ReadonlyArray<Inlet>
+  readonly upstreams: (exchange: Exchange, partition: number) => ReadonlyArray<Upstream>
+}
+
+/** Numbers a task's out channels the same way for those who read them. */
+export const outChannelsOf = (options: Pick<ChainOptions, "graph" | "layout" | "stage" | "deadLetters">): ReadonlyArray<string> => {
+  const { deadLetters, graph, layout, stage } = options
+  const own = (operator: number) => stage.operators.includes(operator)
+  return [
+    ...layout.exchanges.filter(({ from }) => own(from.operator)).flatMap(({ id }) =>
+      Array.from({ length: layout.partitions }, (_, to) => `exchange ${id} to ${to}`)
+    ),
+    ...graph.outlets.flatMap(({ name, port }) => own(port.operator) ? [`sink ${name}`] : []),
+    ...deadLetters ? ["dead letters"] : []
+  ]
+}
+
+/** Makes an operator of its consumers, one per output. */
+type Maker = (receiverOf: (output: string) => Receiver) => Receiver
+
+/** The parts of a partition, put together. */
+export class Chain {
+  /** Of the stage's operators, and of those in the next stages whose key or partition is chosen here. */
+  readonly sites: Array<Site>
+  readonly splits: Array<SplitInput> = []
+  readonly channels: Array<ChannelInput> = []
+  readonly machines = new Map<string, MachineOperator>()
+  readonly gates: Array<RetryGate> = []
+  readonly roots: Array<RootClock> = []
+  /** Upstream before downstream. */
+  readonly timed: Array<Timed> = []
+  readonly stateful: Array<Stateful> = []
+  readonly ports: Array<Port> = []
+  deadLetters: Port | undefined
+  private readonly options: ChainOptions
+  private readonly host: Host
+  private readonly budget: Budget
+  /** Event time behind each operator, and in front of it. */
+  private readonly clocks = new Map<number, Clock>()
+  private readonly inputClocks = new Map<number, Clock>()
+  private readonly rootsByName = new Map<string, RootClock>()
+  private readonly receivers = new Map<number, Receiver>()
+  private readonly exchangePorts = new Map<number, Port>()
+  private readonly sinkPorts = new Map<string, Port>()
+  private readonly channelNumbers = new Map<string, number>()
+
+  constructor(options: ChainOptions, wiring: Wiring, host: Host, budget: Budget) {
+    this.options = options
+    this.host = host
+    this.budget = budget
+    this.sites = options.stage.operators.map((id) => this.siteOf(id))
+    this.build(wiring)
+  }
+
+  /** Which of the channels comes from a partition over an exchange. */
+  channelIndex(exchange: number, from: number): number {
+    return this.channelNumbers.get(`${exchange} from ${from}`)!
+  }
+
+  /** Event time where an operator takes its input; behind an exchange, for its sending half, where the stage's first does. */
+  watermarkOf(operator: number): number {
+    return this.inputClocks.get(operator)?.current() ?? this.roots[0]?.current() ?? -Infinity
+  }
+
+  private siteOf(id: number): Site {
+    const { label, node } = this.options.graph.operators[id]!
+    const own = "onError" in node ? node.onError : undefined
+    return { label, policy: own ?? this.options.defaultPolicy, counts: noCounts() }
+  }
+
+  // Clocks are made from upstream to downstream, receivers the other way round.
+
+  private build(wiring: Wiring): void {
+    const { stage } = this.options
+    const makers = stage.operators.map((id, at) => this.describe(id, this.sites[at]!))
+    this.openPorts()
+    for (let at = stage.operators.length - 1; at >= 0; at--) {
+      const id = stage.operators[at]!
+      const make = makers[at]
+      if (make !== undefined) this.receivers.set(id, make((output) => this.consumersOf(id, output)))
+    }
+    stage.operators.forEach((id, at) => this.connect(id, this.sites[at]!, wiring))
+    // A source without a split here is at its end from the start.
+    for (const root of this.roots) if (root.inputs.length === 0) root.refresh()
+    for (const root of this.roots) root.settle()
+  }
+
+  /** The clock behind an operator, and how to make the operator once its consumers are there. Sources need no making. */
+  private describe(id: number, site: Site): Maker | undefined {
+    const operator = this.options.graph.operators[id]!
+    const { node } = operator
+    const clock = node._tag === "Source" ? this.rootOf(`source ${node.name}`) : this.inputClock(operator)
+    this.inputClocks.set(id, clock)
+    this.clocks.set(id, clock)
+    if (node._tag === "Source") return undefined
+    return site.policy._tag === "Retry" && node._tag !== "Merge"
+      ? this.gated(operator, site, site.policy, clock)
+      : this.maker(operator, site, this.host, clock)
+  }
+
+  private rootOf(name: string): RootClock {
+    let root = this.rootsByName.get(name)
+    if (root === undefined) {
+      this.rootsByName.set(name, root = new RootClock())
+      this.roots.push(root)
+    }
+    return root
+  }
+
+  private inputClock({ id, inputs }: Operator): Clock {
+    const clocks = inputs.map((port, input): Clock => {
+      const exchange = this.exchangesInto(id).find(({ to }) => to.input === input)
+      return exchange === undefined ? this.clocks.get(port.operator)! : this.rootOf(`exchange ${exchange.id}`)
+    })
+    return clocks.length === 1 ? clocks[0]! : new LeastClock(clocks)
+  }
+
+  private exchangesInto(id: number): ReadonlyArray<Exchange> {
+    return this.options.layout.exchanges.filter(({ to }) => to.operator === id)
+  }
+
+  /** An operator behind a gate that holds event time while a record is tried again. */
+  private gated(operator: Operator, site: Site, policy: Retry, clock: Clock): Maker {
+    const late = new LateReceiver()
+    const gate = new RetryGate(site, this.host, policy, clock, late)
+    this.gates.push(gate)
+    this.stateful.push(gate)
+    this.timed.push(gate)
+    this.clocks.set(operator.id, gate.output)
+    const make = this.maker(operator, site, gate.host, gate.output)
+    return (receiverOf) => {
+      late.target = make(receiverOf)
+      return gate
+    }
+  }
+
+  private maker(operator: Operator, site: Site, host: Host, clock: Clock): Maker {
+    const { node } = operator
+    switch (node._tag) {
+      case "Source":
+        throw new Error("Chain: a source takes nothing in")
+      case "Merge":
+      case "Partition":
+        return (receiverOf) => new Counter(site.counts, receiverOf("out"))
+      case "Transform":
+        return (receiverOf) => transform(site, host, node, receiverOf("out"))
+      case "Split":
+        return (receiverOf) => split(site, host, node, receiverOf)
+      case "KeyBy": {
+        const keyOf = keyFunction(operator)
+        return (receiverOf) => new KeyOperator(site, host, keyOf, receiverOf("out"))
+      }
+      case "Window": {
+        const window = new MachineOperator(site, host, clock, (emit) => machine(node, operator.allowedLatenessMillis, emit))
+        this.clocks.set(operator.id, window.output)
+        this.timed.push(window)
+        this.stateful.push(window)
+        this.machines.set(operator.label, window)
+        return (receiverOf) => window.connect(receiverOf)
+      }
+    }
+  }
+
+  /** In the order that `outChannelsOf` promises to readers. */
+  private openPorts(): void {
+    const { deadLetters, graph, layout, stage } = this.options
+    let channels = 0
+    const open = (count: number, clock: Clock | undefined): Port => {
+      const port = new Port(this.budget, Array.from({ length: count }, () => channels++), clock)
+      this.ports.push(port)
+      return port
+    }
+    for (const { from, id } of layout.exchanges) {
+      if (stage.operators.includes(from.operator)) this.exchangePorts.set(id, open(layout.partitions, this.clocks.get(from.operator)))
+    }
+    for (const { name, port } of graph.outlets) {
+      if (stage.operators.includes(port.operator)) this.sinkPorts.set(name, open(1, undefined))
+    }
+    if (deadLetters) this.deadLetters = open(1, undefined)
+  }
+
+  /** Everything that reads one output of an operator: other partitions, operators of this stage, sinks. */
+  private consumersOf(id: number, output: string): Receiver {
+    const { graph, layout, stage } = this.options
+    const reads = (port: { readonly operator: number; readonly output: string }) => port.operator === id && port.output === output
+    const consumers: Array<Receiver> = []
+    for (const exchange of layout.exchanges) {
+      if (reads(exchange.from)) consumers.push(this.router(exchange, this.exchangePorts.get(exchange.id)!))
+    }
+    for (const other of stage.operators) {
+      graph.operators[other]!.inputs.forEach((input, index) => {
+        if (!reads(input) || this.exchangesInto(other).some(({ to }) => to.input === index)) return
+        consumers.push(this.receivers.get(other)!)
+      })
+    }
+    for (const { name, port } of graph.outlets) {
+      if (!reads(port)) continue
+      const sink = this.sinkPorts.get(name)!
+      consumers.push({ push: (value) => sink.push(0, value, NaN, undefined) })
+    }
+    return fanOut(consumers)
+  }
+
+  /** What feeds an operator from outside: splits of a source, channels of an exchange. */
+  private connect(id: number, site: Site, wiring: Wiring): void {
+    const { graph, partition } = this.options
+    const { node } = graph.operators[id]!
+    if (node._tag === "Source") {
+      const root = this.rootOf(`source ${node.name}`)
+      const into = this.consumersOf(id, "out")
+      for (const inlet of wiring.inletsOf(node.name, partition)) {
+        const generator = node.watermark === undefined ? undefined : Watermark.generator(node.watermark)
+        const input: SplitInput = { inlet, node, site, root, into, generator, cursor: 0, watermark: -Infinity }
+        root.inputs.push(input)
+        this.splits.push(input)
+      }
+      return
+    }
+    for (const exchange of this.exchangesInto(id)) {
+      const root = this.rootOf(`exchange ${exchange.id}`)
+      // The key came with the row: what remains of a keyBy behind its exchange is to count.
+      const into = exchange.route === "Forward" ? this.receivers.get(id)! : new Counter(site.counts, this.consumersOf(id, "out"))
+      for (const [from, upstream] of wiring.upstreams(exchange, partition).entries()) {
+        this.channelNumbers.set(`${exchange.id} from ${from}`, this.channels.length)
+        const input: ChannelInput = { upstream, root, into, cursor: atStart, watermark: -Infinity }
+        root.inputs.push(input)
+        this.channels.push(input)
+      }
+    }
+  }
+
+  private router(exchange: Exchange, port: Port): Receiver {
+    const site = this.siteOf(exchange.to.operator)
+    this.sites.push(site)
+    return router(site, this.host, exchange, this.options.graph.operators[exchange.to.operator]!, port, this.options.partition)
+  }
+}
+
+/** Stands in for an operator that is built after what feeds it. */
+class LateReceiver implements Receiver {
+  target: Receiver | undefined
+  push(value: unknown, time: number, key: unknown): void {
+    this.target!.push(value, time, key)
+  }
+}

@@ -1,0 +1,240 @@
+/**
+ * The near end of a source's split: rows that have arrived, numbered from zero, and who waits for them.
+ *
+ * What was read but is not in a checkpoint yet is kept where the source cannot give it again.
+ */
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
+import * as TxRef from "effect/TxRef"
+import type { Chunk, Position, Reader, Undecodable } from "../../Source.ts"
+
+/** Rows `from … to` of a chunk. */
+export interface View {
+  readonly rows: ReadonlyArray<unknown>
+  readonly undecodable: ReadonlyMap<number, Undecodable> | undefined
+  readonly from: number
+  readonly to: number
+}
+
+interface Piece {
+  readonly chunk: Chunk<unknown>
+  /** Number of its first row. */
+  readonly start: number
+}
+
+export interface InletOptions {
+  readonly split: string
+  /** Rows that may wait to be read. */
+  readonly capacity: number
+  /** Whether the source can be opened at a position; otherwise rows stay until they are acknowledged. */
+  readonly replayable: boolean
+}
+
+export class Inlet {
+  readonly split: string
+  readonly capacity: number
+  readonly replayable: boolean
+  /** Changes whenever `available` may have. */
+  readonly changed = TxRef.makeUnsafe(0)
+  failure: Cause.Cause<unknown> | undefined
+  /** The most rows that ever waited here. */
+  peak = 0
+  /** Somebody waits for room and wants to hear of it. */
+  isAwaited = false
+  /** Rows dropped by the overflow policy. */
+  dropped = 0
+  private pieces: Array<Piece> = []
+  private end = 0
+  private closed = false
+  /** The reader of rows has come so far, by its last commit. */
+  private consumed = 0
+  private acknowledged = 0
+  /** Pacing: rows from here on may not be read yet. */
+  private allowed = Infinity
+  /** Rows before this one were dropped unread. */
+  private head = 0
+
+  constructor(options: InletOptions) {
+    this.split = options.split
+    this.capacity = options.capacity
+    this.replayable = options.replayable
+  }
+
+  /** All rows are here for good: a cursor means the same in every attempt. */
+  isWhole = false
+
+  /** Everything at once, for rows that are in memory anyway. */
+  static over(split: string, chunk: Chunk<unknown>): Inlet {
+    const inlet = new Inlet({ split, capacity: chunk.rows.length, replayable: true })
+    if (chunk.rows.length > 0) inlet.append(chunk)
+    inlet.closed = true
+    inlet.isWhole = true
+    return inlet
+  }
+
+  get fill(): number {
+    return this.end - Math.max(this.consumed, this.head)
+  }
+
+  /** Rows read and kept until a checkpoint has them. */
+  get retained(): number {
+    return this.replayable ? 0 : this.consumed - this.acknowledged
+  }
+
+  /** A checkpoint is wanted: no more can be kept. */
+  get isPressed(): boolean {
+    return !this.replayable && this.retained >= this.retention
+  }
+
+  /** How many rows may be kept for a restart, besides those waiting. */
+  get retention(): number {
+    return Math.max(this.capacity, 1024)
+  }
+
+  /** Rows that can be read now from a cursor. */
+  available(cursor: number): number {
+    const limit = this.replayable ? Infinity : this.acknowledged + this.retention + this.capacity
+    return Math.min(this.end, this.allowed, limit) - Math.max(cursor, this.head)
+  }
+
+  hasEnded(cursor: number): boolean {
+    return this.closed && cursor >= this.end
+  }
+
+  /** At least one row, at most `limit`, from one chunk; and the cursor after them. */
+  view(cursor: number, limit: number): View {
+    const at = Math.max(cursor, this.head)
+    const { chunk, start } = this.pieceAt(at)
+    const from = at - start
+    const to = Math.min(chunk.rows.length, from + Math.min(limit, this.available(cursor)))
+    return { rows: chunk.rows, undecodable: chunk.undecodable, from, to }
+  }
+
+  /** The cursor after so many rows of the view from a cursor. */
+  after(cursor: number, rows: number): number {
+    return Math.max(cursor, this.head) + rows
+  }
+
+  /** The source's own position of a cursor; undefined at the start. */
+  positionAt(cursor: number): Position | undefined {
+    if (cursor === 0) return undefined
+    const { chunk, start } = this.pieceAt(cursor - 1)
+    return chunk.positionAfter(cursor - start)
+  }
+
+  append(chunk: Chunk<unknown>): void {
+    this.pieces.push({ chunk, start: this.end })
+    this.end += chunk.rows.length
+    this.peak = Math.max(this.peak, this.fill)
+  }
+
+  /** One row, for queues. */
+  push(row: unknown): void {
+    const last = this.pieces.at(-1)
+    if (last !== undefined && last.chunk.rows.length < 256) {
+      ;(last.chunk.rows as Array<unknown>).push(row)
+      this.end++
+      this.peak = Math.max(this.peak, this.fill)
+      return
+    }
+    const start = this.end
+    this.append({ rows: [row], positionAfter: (rows) => start + rows })
+  }
+
+  dropOldest(): void {
+    this.head = Math.max(this.consumed, this.head) + 1
+    this.dropped++
+  }
+
+  /** No more rows will come; those not read yet still will be. */
+  close(): void {
+    this.closed = true
+  }
+
+  get isClosed(): boolean {
+    return this.closed
+  }
+
+  /** Ends here and now, leaving what was not read. */
+  cutOff(): void {
+    this.end = Math.max(this.consumed, this.head)
+    this.closed = true
+  }
+
+  /** The partition has committed a cursor. */
+  commit(cursor: number): void {
+    this.consumed = cursor
+    if (this.replayable && !this.isWhole) this.trim(cursor)
+  }
+
+  /** A checkpoint holds everything before a cursor. */
+  acknowledge(cursor: number): void {
+    this.acknowledged = Math.max(this.acknowledged, cursor)
+    this.trim(Math.min(this.acknowledged, this.consumed))
+  }
+
+  /** Back to a cursor, for a new attempt inside the process. */
+  rewind(cursor: number): void {
+    this.consumed = cursor
+  }
+
+  allow(rows: number): void {
+    this.allowed = rows
+  }
+
+  readonly announce: Effect.Effect<void> = Effect.suspend(() => TxRef.update(this.changed, (n) => n + 1))
+
+  private trim(cursor: number): void {
+    let gone = 0
+    // The chunk of the last row before the cursor stays: it knows the position.
+    while (gone < this.pieces.length - 1 && this.pieces[gone + 1]!.start < cursor) gone++
+    if (gone > 0) this.pieces.splice(0, gone)
+  }
+
+  private pieceAt(row: number): Piece {
+    let [low, high] = [0, this.pieces.length - 1]
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if (this.pieces[middle]!.start <= row) low = middle
+      else high = middle - 1
+    }
+    const piece = this.pieces[low]
+    if (piece === undefined || row < piece.start || row >= piece.start + piece.chunk.rows.length) {
+      throw new Error(`Inlet: row ${row} of split "${this.split}" was asked for after it was given up`)
+    }
+    return piece
+  }
+}
+
+/** Reads a split into its inlet for as long as there is room, until it ends or fails. */
+export const pump = Effect.fnUntraced(function*(inlet: Inlet, reader: Reader<unknown, unknown>) {
+  while (!inlet.isClosed) {
+    yield* awaitRoom(inlet)
+    if (inlet.isClosed) break
+    const chunk = yield* reader.pull(inlet.capacity - inlet.fill)
+    if (inlet.isClosed) break
+    if (chunk === undefined) inlet.close()
+    else inlet.append(chunk)
+    yield* inlet.announce
+  }
+}, (effect, inlet) =>
+  Effect.catchCause(effect, (cause) => {
+    inlet.failure = cause
+    return inlet.announce
+  }))
+
+/** Waits until the inlet takes another row, or takes none any more. */
+export const awaitRoom = (inlet: Inlet): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (inlet.fill < inlet.capacity || inlet.isClosed) return Effect.void
+    inlet.isAwaited = true
+    return waitUntil([TxRef.get(inlet.changed)], () => inlet.fill < inlet.capacity || inlet.isClosed)
+  })
+
+/** Waits until a condition holds that depends on what is read from references. */
+export const waitUntil = (reads: ReadonlyArray<Effect.Effect<unknown>>, condition: () => boolean): Effect.Effect<void> =>
+  Effect.tx(Effect.flatMap(
+    Effect.forEach(reads, identity, { discard: true }),
+    () => condition() ? Effect.void : Effect.txRetry
+  ))

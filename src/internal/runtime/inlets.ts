@@ -1,0 +1,169 @@
+/**
+ * The splits of a job's sources: who reads them, and what outlives a restart.
+ *
+ * A source that can be opened at a position is opened anew for every attempt. Of the others the inlet belongs to the job
+ * and is rewound, because nobody else could give the rows again.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import type { Checkpoint } from "../../Checkpoint.ts"
+import type { Ambient, Position, Source } from "../../Source.ts"
+import type { Graph } from "../plan/graph.ts"
+import type { Component } from "../plan/layout.ts"
+import type { SourceNode } from "../plan/node.ts"
+import type { BufferStatus } from "./component.ts"
+import { Inlet, pump } from "./inlet.ts"
+
+type AnySource = Source<unknown, unknown, never>
+
+/** What a checkpoint says of a split. */
+interface Standing {
+  readonly cursor: number
+  readonly position: Position | undefined
+  readonly ended: boolean
+}
+
+export class Inlets {
+  private readonly graph: Graph
+  private readonly partitions: number
+  private readonly prefetchRows: number
+  private readonly jobScope: Scope.Scope
+  /** Per source its inlets of the current attempt, by split. */
+  private readonly current = new Map<string, ReadonlyArray<Inlet>>()
+  private readonly splits = new Map<string, ReadonlyArray<string>>()
+  private draining = false
+
+  constructor(graph: Graph, partitions: number, prefetchRows: number, jobScope: Scope.Scope) {
+    this.graph = graph
+    this.partitions = partitions
+    this.prefetchRows = prefetchRows
+    this.jobScope = jobScope
+    for (const { node } of graph.operators) {
+      if (node._tag !== "Source" || node.source.body._tag !== "Queue") continue
+      const { capacity } = node.source.body
+      this.current.set(node.name, [new Inlet({ split: "0", capacity, replayable: false })])
+    }
+  }
+
+  /** The inlets of a source that one partition reads: splits are dealt out in turn. */
+  of(source: string, partition: number): ReadonlyArray<Inlet> {
+    return this.current.get(source)!.filter((_, i) => i % this.partitions === partition)
+  }
+
+  /** The inlet that the application pushes into. */
+  queue(source: string): Inlet {
+    return this.current.get(source)![0]!
+  }
+
+  /** Prepares the inlets of a part for an attempt that goes on from a checkpoint. */
+  open(component: Component, from: Checkpoint | undefined): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
+    const self = this
+    return Effect.gen(function*() {
+      for (const id of component.stages.flatMap(({ operators }) => operators)) {
+        const { node } = self.graph.operators[id]!
+        if (node._tag === "Source") yield* self.openSource(node, from)
+      }
+    })
+  }
+
+  /** No more rows are taken in: what was offered will be processed, what can be read again will not be. */
+  drain(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.draining = true
+      return Effect.forEach([...this.current.values()].flat(), (inlet) => {
+        if (inlet.replayable) inlet.cutOff()
+        else inlet.close()
+        return inlet.announce
+      }, { discard: true })
+    })
+  }
+
+  buffers(inlets: ReadonlyArray<{ readonly source: string; readonly inlet: Inlet }>): ReadonlyArray<BufferStatus> {
+    return inlets.filter(({ inlet }) => !inlet.isWhole).map(({ inlet, source }) => ({
+      name: `${source}, split ${inlet.split}`,
+      capacity: inlet.capacity,
+      fill: Math.max(0, inlet.fill),
+      peak: inlet.peak
+    }))
+  }
+
+  private openSource(node: SourceNode, from: Checkpoint | undefined): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
+    const self = this
+    return Effect.gen(function*() {
+      const source = node.source as AnySource
+      const standings = standingsOf(node.name, from)
+      const known = self.current.get(node.name)
+      if (known !== undefined && !known[0]?.replayable) {
+        for (const inlet of known) inlet.rewind(standings(inlet.split)?.cursor ?? 0)
+      } else {
+        const inlets = yield* self.make(node, source, standings)
+        self.current.set(node.name, inlets)
+        if (self.draining) for (const inlet of inlets) inlet.cutOff()
+      }
+      if (source.perSecond !== undefined) {
+        const inlets = self.current.get(node.name)!
+        for (const inlet of inlets) {
+          const start = inlet.isWhole ? standings(inlet.split)?.cursor ?? 0 : 0
+          inlet.allow(start)
+          yield* Effect.forkScoped(pace(inlet, start, source.perSecond / inlets.length))
+        }
+      }
+    })
+  }
+
+  private make(
+    node: SourceNode,
+    source: AnySource,
+    standings: (split: string) => Standing | undefined
+  ): Effect.Effect<ReadonlyArray<Inlet>, unknown, Scope.Scope | Ambient> {
+    const { body } = source
+    switch (body._tag) {
+      case "Queue":
+        return Effect.succeed(this.current.get(node.name)!)
+      case "Memory":
+        return Effect.succeed(body.splits.map((rows, i) => Inlet.over(String(i), { rows, positionAfter: (n) => n })))
+      case "Read": {
+        const self = this
+        return Effect.gen(function*() {
+          const splits = self.splits.get(node.name) ?? (yield* body.splits)
+          self.splits.set(node.name, splits)
+          const inlets: Array<Inlet> = []
+          for (const split of splits) {
+            const inlet = new Inlet({ split, capacity: self.prefetchRows, replayable: body.replayable })
+            inlets.push(inlet)
+            const standing = standings(split)
+            if (standing?.ended === true || self.draining) inlet.close()
+            else if (body.replayable) {
+              const reader = yield* body.open(split, standing?.position)
+              yield* Effect.forkScoped(pump(inlet, reader))
+            } else {
+              const reader = yield* Scope.provide(body.open(split, undefined), self.jobScope)
+              yield* Effect.forkIn(pump(inlet, reader), self.jobScope)
+            }
+          }
+          return inlets
+        })
+      }
+    }
+  }
+}
+
+const standingsOf = (source: string, from: Checkpoint | undefined) => (split: string): Standing | undefined => {
+  for (const task of from?.tasks ?? []) {
+    const at = task.splits.findIndex((known) => known.source === source && known.split === split)
+    if (at >= 0) return { ...task.record.splits[at]!, ended: task.splits[at]!.watermark === Infinity }
+  }
+  return undefined
+}
+
+/** Lets rows through at a rate, by the clock. */
+const pace = Effect.fnUntraced(function*(inlet: Inlet, start: number, perSecond: number) {
+  const began = yield* Clock.currentTimeMillis
+  const tickMillis = Math.min(50, Math.max(1, Math.ceil(1000 / perSecond)))
+  while (true) {
+    yield* Effect.sleep(tickMillis)
+    inlet.allow(start + Math.floor(((yield* Clock.currentTimeMillis) - began) * perSecond / 1000))
+    yield* inlet.announce
+  }
+})
