@@ -433,17 +433,19 @@ const chosenBy = <In, B>(
   compare: (rank: B, than: B) => number,
   schema: Schema.Codec<In, unknown> | undefined
 ): Aggregate<In, unknown, Option.Option<In>> => {
-  const isBefore = (that: Ranked<In, B>, self: Ranked<In, B>): boolean => {
-    const compared = compare(that.rank, self.rank)
-    return compared < 0 || (compared === 0 && that.time < self.time)
+  const isAhead = (rank: B, time: number, than: Ranked<In, B>): boolean => {
+    const compared = compare(rank, than.rank)
+    return compared < 0 || (compared === 0 && time < than.time)
   }
-  const merge = (self: Ranked<In, B> | undefined, that: Ranked<In, B> | undefined) =>
-    self === undefined || (that !== undefined && isBefore(that, self)) ? that : self
   return fromMembers<In, Ranked<In, B> | undefined, Option.Option<In>>({
     label,
     zero: undefined,
-    add: (acc, record, time) => merge(acc, new Ranked(record, time, f(record))),
-    merge,
+    add: (acc, record, time) => {
+      const rank = f(record)
+      return acc === undefined || isAhead(rank, time, acc) ? new Ranked(record, time, rank) : acc
+    },
+    merge: (self, that) =>
+      self === undefined || (that !== undefined && isAhead(that.rank, that.time, self)) ? that : self,
     done: (acc) => acc === undefined ? Option.none() : Option.some(acc.record),
     records: schema === undefined ? "flow" : "none",
     state: (element) => {

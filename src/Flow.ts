@@ -400,14 +400,16 @@ export const filter: {
 })
 
 /**
- * The schema of what flows from here on, for operators that keep whole records.
+ * The schema of what flows from here on, for operators that keep whole records. Keeps the key.
  *
  * @since 0.1.0
  * @category mapping
  */
 export const typed = <A>(schema: Schema.Codec<A, unknown>) =>
-<E, R, T extends Trait>(self: Flow<A, E, R, T>): Flow<A, E, R, T> =>
-  flow(inner(self).edge.node, schema, inner(self).edge.output)
+<E, R, T extends Trait, K = never>(self: AnyFlow<K, A, E, R, T>): Keep<K, A, E, R, T> => {
+  const { edge: { node, output }, keySchema } = inner(self)
+  return hasProperty(self, KeyedTypeId) ? keyed(node, schema, keySchema, output) : flow(node, schema, output)
+}
 
 /**
  * Both flows as one. Records of each keep their order; between the two there is none. The watermark is the lesser one.

@@ -88,6 +88,22 @@ export class PartitionInvalid extends Schema.TaggedError<PartitionInvalid>("mill
 }
 
 /**
+ * A custom window assigner answered with bounds that are no window.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class WindowBoundsInvalid extends Schema.TaggedError<WindowBoundsInvalid>("millrace/WindowBoundsInvalid")(
+  "WindowBoundsInvalid",
+  { operator: Schema.String, start: Schema.Unknown, end: Schema.Unknown }
+) {
+  override get message() {
+    return `The assigner of window "${this.operator}" answered with [${String(this.start)}, ${String(this.end)}): `
+      + "give whole epoch milliseconds, the start before the end"
+  }
+}
+
+/**
  * A queue is full, and its overflow policy is `fail`.
  *
  * @since 0.1.0

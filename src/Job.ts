@@ -15,7 +15,8 @@ import type { CheckpointStore } from "./CheckpointStore.ts"
 import type { DeadLetter } from "./DeadLetter.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Flow from "./Flow.ts"
-import type { BufferFull, JobError, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
+import type * as FlowError from "./FlowError.ts"
+import type { BufferFull, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
 import * as graph from "./internal/plan/graph.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import * as jobRuntime from "./internal/runtime/job.ts"
@@ -144,6 +145,14 @@ export interface RunOptions {
 }
 
 /**
+ * The errors of the runtime itself; those of the job's sources and sinks come beside them.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type JobError = FlowError.JobError
+
+/**
  * One operator in one partition. Counts are of records since the job began, as of the last commit.
  *
  * @since 0.1.0
@@ -197,11 +206,15 @@ export interface Handle<out E = never> {
  * @since 0.1.0
  * @category running
  */
-export const launch = <E, R>(
-  job: Job<E, R>,
-  options?: RunOptions
-): Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope> =>
-  jobRuntime.launch(job.program, checked(job, options)) as Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope>
+export const launch: {
+  (options?: RunOptions): <E, R>(job: Job<E, R>) => Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope>
+  <E, R>(job: Job<E, R>, options?: RunOptions): Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope>
+} = dual(
+  (args) => isJob(args[0]),
+  // The runtime works with erased channels; the job's type has counted them.
+  <E, R>(job: Job<E, R>, options?: RunOptions) =>
+    jobRuntime.launch(job.program, checked(job, options)) as Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope>
+)
 
 /**
  * Runs a job to its end. Interruption stops it and releases everything.
@@ -209,15 +222,14 @@ export const launch = <E, R>(
  * @since 0.1.0
  * @category running
  */
-export const run = <E, R>(
-  job: Job<E, R>,
-  options?: RunOptions
-): Effect.Effect<void, E | JobError, R | CheckpointStore> =>
-  Effect.scoped(Effect.flatMap(launch(job, options), (handle) => handle.await)) as Effect.Effect<
-    void,
-    E | JobError,
-    R | CheckpointStore
-  >
+export const run: {
+  (options?: RunOptions): <E, R>(job: Job<E, R>) => Effect.Effect<void, E | JobError, R | CheckpointStore>
+  <E, R>(job: Job<E, R>, options?: RunOptions): Effect.Effect<void, E | JobError, R | CheckpointStore>
+} = dual(
+  (args) => isJob(args[0]),
+  <E, R>(job: Job<E, R>, options?: RunOptions) =>
+    Effect.scoped(Effect.flatMap(launch(job, options), (handle) => handle.await))
+)
 
 const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): jobRuntime.Settings => {
   const settings = {

@@ -7,7 +7,6 @@
 import * as ByteSize from "effect/ByteSize"
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import { identity } from "effect/Function"
@@ -105,7 +104,7 @@ export const isSink = (u: unknown): u is Sink<never, unknown, unknown> => hasPro
  */
 export const make = <A, E = never, R = never>(options: {
   readonly description: string
-  readonly open: (opening: Opening) => Effect.Effect<Writer<A, E>, E, R>
+  readonly open: (opening: Opening) => Effect.Effect<Writer<A, E>, E, R | Ambient>
 }): Sink<A, E, Exclude<R, Ambient>, "plain"> => Object.assign(Object.create(Proto), { ...options, guarantee: "plain" })
 
 /**
@@ -223,14 +222,10 @@ export const stream = <A, E, R>(
         Effect.forkScoped({ startImmediately: true })
       )
       const ended = Effect.asVoid(Fiber.join(consumer))
-      yield* Effect.addFinalizer((exit) =>
-        Exit.isSuccess(exit)
-          // A failure after the last row has no caller left that expects it; it must not be lost either.
-          ? Effect.andThen(Queue.end(queue), Effect.orDie(ended))
-          : Fiber.interrupt(consumer)
-      )
+      yield* Effect.addFinalizer(() => Fiber.interrupt(consumer))
       return {
-        write: (rows) => Effect.flatMap(Queue.offer(queue, rows), (taken) => taken ? Effect.void : ended)
+        write: (rows) => Effect.flatMap(Queue.offer(queue, rows), (taken) => taken ? Effect.void : ended),
+        end: Effect.andThen(Queue.end(queue), ended)
       }
     })
   })

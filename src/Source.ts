@@ -161,8 +161,8 @@ export const make = <A, E = never, R = never>(options: {
   readonly bounded: boolean
   readonly replayable: boolean
   readonly schema?: Schema.Codec<A, unknown>
-  readonly splits: Effect.Effect<ReadonlyArray<string>, E, R>
-  readonly open: (split: string, position: Position | undefined) => Effect.Effect<Reader<A, E>, E, R>
+  readonly splits: Effect.Effect<ReadonlyArray<string>, E, R | Ambient>
+  readonly open: (split: string, position: Position | undefined) => Effect.Effect<Reader<A, E>, E, R | Ambient>
 }): Source<A, E, Exclude<R, Ambient>> =>
   fromBody<A, E, Exclude<R, Ambient>>(options.description, options.bounded, options.schema, {
     _tag: "Read",
@@ -214,7 +214,15 @@ export const iterable = <A>(
     _tag: "Read",
     replayable: false,
     splits: Effect.succeed(["0"]),
-    open: () => Effect.sync(() => readers.fromIterator(items[Symbol.iterator]()))
+    open: () =>
+      Effect.map(
+        // A generator's own clean-up runs when the job ends early, too.
+        Effect.acquireRelease(
+          Effect.sync(() => items[Symbol.iterator]()),
+          (iterator) => Effect.sync(() => void iterator.return?.())
+        ),
+        readers.fromIterator
+      )
   })
 
 /**
@@ -260,7 +268,7 @@ export const ndjson = <A>(path: string, schema: Schema.Codec<A, unknown>): Sourc
 
 /**
  * A CSV file (RFC 4180) whose first line names the columns. Every row is decoded by the schema from a record of
- * strings, so number columns want `Schema.NumberFromString`. Positions are row numbers.
+ * strings, so number columns want `Schema.FiniteFromString`. Positions are row numbers.
  *
  * @since 0.1.0
  * @category constructors
@@ -269,15 +277,20 @@ export const csv = <A>(
   path: string,
   schema: Schema.Codec<A, unknown>,
   options?: { readonly separator?: string }
-): Source<A, FileError> =>
-  make({
+): Source<A, FileError> => {
+  const separator = options?.separator ?? ","
+  if (separator.length !== 1 || /["\r\n]/.test(separator)) {
+    throw new InvalidSource({ option: "separator", value: separator, remedy: "give one character, no quote and no line end" })
+  }
+  return make({
     description: `csv ${path}`,
     bounded: true,
     replayable: true,
     schema,
     splits: Effect.succeed([path]),
-    open: (_, position) => csvFile.read(path, schema, position, options?.separator ?? ",")
+    open: (_, position) => csvFile.read(path, schema, position, separator)
   })
+}
 
 /**
  * A bounded queue that the application pushes into while the job runs: `handle.push(source, record)`.

@@ -86,7 +86,7 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     // User code first: all the accumulators, and only then the state.
     const { fields } = this.options
     const after = live.map((window) => fields.add(this.accOf(window, key as Identity), value, time))
-    live.forEach((window, i) => this.store(this.open(window), key as Identity, after[i], watermark))
+    live.forEach((window, i) => this.store(this.open(window, watermark), key as Identity, after[i]))
   }
 
   advance(watermark: number): boolean {
@@ -136,18 +136,20 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
 
   restore({ buckets, firing }: BucketsSnapshot): void {
     for (const { cells, end, fired, panes, start } of buckets) {
-      const bucket = this.open({ start, end })
+      const bucket = this.open({ start, end }, -Infinity)
       bucket.cells.restore(cells.entries(), cells.version)
       bucket.panes.restore(panes.entries(), panes.version)
       bucket.fired = fired
     }
-    if (firing !== undefined) this.firing = { bucket: this.open(firing), keys: firing.keys, next: 0 }
+    if (firing !== undefined) this.firing = { bucket: this.open(firing, -Infinity), keys: firing.keys, next: 0 }
   }
 
   /** What a window whose timer has come asks for: firing, or, fired before, the end. */
   private begin(bucket: Bucket, watermark: number): Firing | undefined {
     if (!bucket.fired) return { bucket, keys: Array.from(bucket.cells.keys()), next: 0 }
-    if (bucket.end - 1 + this.options.allowedLatenessMillis <= watermark) {
+    const expiry = bucket.end - 1 + this.options.allowedLatenessMillis
+    if (expiry > watermark) this.timers.push(expiry, bucket)
+    else {
       this.buckets.delete(this.idOf(bucket))
       if (this.current === bucket) this.current = undefined
     }
@@ -163,20 +165,17 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
 
   private into(window: Bounds, value: unknown, time: number, key: Identity, watermark: number): void {
     const acc = this.options.fields.add(this.accOf(window, key), value, time)
-    const bucket = this.open(window)
-    this.store(bucket, key, acc, watermark)
-    if (this.aligned) this.current = bucket
+    const bucket = this.open(window, watermark)
+    this.store(bucket, key, acc)
+    if (this.aligned && !bucket.fired) this.current = bucket
   }
 
-  private store(bucket: Bucket, key: Identity, acc: Accumulated, watermark: number): void {
+  private store(bucket: Bucket, key: Identity, acc: Accumulated): void {
     bucket.cells.put(key, acc)
-    // On time windows wait for the watermark; one that has fired, or was empty when it should have, fires at once.
-    if (bucket.end - 1 <= watermark) this.pane(bucket, key, "late", false)
+    if (bucket.fired) this.pane(bucket, key, "late", false)
   }
 
   private fire(bucket: Bucket, key: Identity, watermark: number): void {
-    // A window opened by a late record has fired for this key already.
-    if (bucket.panes.has(key)) return
     this.pane(bucket, key, "on-time", this.options.allowedLatenessMillis === 0 || watermark === Infinity)
   }
 
@@ -205,11 +204,12 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     return cells === undefined || !cells.has(key) ? this.options.fields.zero : cells.get(key)
   }
 
-  private open(window: Bounds): Bucket {
+  /** A window that nobody opened before its time is as good as fired: every record for it is late and fires at once. */
+  private open(window: Bounds, watermark: number): Bucket {
     const id = this.idOf(window)
     let bucket = this.buckets.get(id)
     if (bucket === undefined) {
-      bucket = { start: window.start, end: window.end, cells: new Table(), panes: new Table(), fired: false }
+      bucket = { start: window.start, end: window.end, cells: new Table(), panes: new Table(), fired: window.end - 1 <= watermark }
       this.buckets.set(id, bucket)
       this.timers.push(bucket.end - 1, bucket)
       this.nextTimer = this.timers.least

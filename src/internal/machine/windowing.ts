@@ -1,4 +1,5 @@
 /** From the description of a window to the machine that keeps it, and the operator that runs a machine in a stage. */
+import { WindowBoundsInvalid } from "../../FlowError.ts"
 import type { Emit, Machine } from "../../Machine.ts"
 import * as Window from "../../Window.ts"
 import type { WindowNode } from "../plan/node.ts"
@@ -19,12 +20,21 @@ export const machine = (node: WindowNode, allowedLatenessMillis: number, emit: E
     case "Session":
       return new Sessions(window.gapMillis, options, emit)
     case "Custom":
-      return new Buckets((time) => Window.assign(window, time), false, options, emit)
+      return new Buckets((time) => checked(node.name, Window.assign(window, time)), false, options, emit)
     case "Aligned":
       return window.everyMillis >= window.sizeMillis
         ? new Buckets((time) => Window.assign(window, time), true, options, emit)
         : new Slices({ ...window, sliceMillis: Window.sliceMillis(window) }, options, emit)
   }
+}
+
+/** A custom assigner is user code: what it answers is looked at before it is believed. */
+const checked = (operator: string, bounds: ReadonlyArray<Window.Bounds>): ReadonlyArray<Window.Bounds> => {
+  for (const { end, start } of bounds) {
+    if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && start < end) continue
+    throw new WindowBoundsInvalid({ operator, start, end })
+  }
+  return bounds
 }
 
 /** Runs a machine among the operators of a stage. */

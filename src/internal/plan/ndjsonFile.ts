@@ -16,8 +16,7 @@ export const maximumLineBytes = 64 * 1024 * 1024
 
 const newline = 10
 
-// The decoder must not take away a byte order mark, or places in the text are wrong; `trim` does, as it is white space.
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true })
+const utf8 = new TextDecoder()
 
 /** Whole lines, as the bytes they are and as text. */
 class Block {

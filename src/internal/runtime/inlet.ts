@@ -225,12 +225,17 @@ export const pump = Effect.fnUntraced(function*(inlet: Inlet, reader: Reader<unk
   }))
 
 /** Waits until the inlet takes another row, or takes none any more. */
-export const awaitRoom = (inlet: Inlet): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    if (inlet.fill < inlet.capacity || inlet.isClosed) return Effect.void
-    inlet.isAwaited = true
-    return waitUntil([TxRef.get(inlet.changed)], () => inlet.fill < inlet.capacity || inlet.isClosed)
-  })
+export const awaitRoom = (inlet: Inlet): Effect.Effect<void> => {
+  const hasRoom = () => inlet.fill < inlet.capacity || inlet.isClosed
+  return Effect.suspend(() =>
+    hasRoom() ? Effect.void : waitUntil([TxRef.get(inlet.changed)], () => {
+      if (hasRoom()) return true
+      // Said anew whenever there is still no room, because whoever announced something took it back.
+      inlet.isAwaited = true
+      return false
+    })
+  )
+}
 
 /** Waits until a condition holds that depends on what is read from references. */
 export const waitUntil = (reads: ReadonlyArray<Effect.Effect<unknown>>, condition: () => boolean): Effect.Effect<void> =>
