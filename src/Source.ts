@@ -308,7 +308,8 @@ export interface QueueSource<out A> extends Source<A> {
  * **Details**
  *
  * `capacity` counts records offered and not yet read (default 1,024). What was read since the last checkpoint is kept as
- * well, at most another `capacity`, so that a restart inside the process loses nothing.
+ * well, so that a restart inside the process loses nothing: at most `capacity` or 1,024 records, whichever is more, and as
+ * many again as may wait. A checkpoint is taken early when that is reached.
  *
  * @since 0.1.0
  * @category constructors
