@@ -120,8 +120,8 @@ export const toText = (self: Plan, options?: { readonly partitions?: number }): 
       lines.push(`  stage ${stage.id}`)
       for (const id of stage.operators) {
         const { details, kind, name, onError, reads } = self.operators[id]!
-        const route = exchanges.find(({ to }) => to.operator === id)?.route
-        const from = reads.length === 0 ? "" : ` ${route === undefined ? "<-" : "<=="} ${reads.join(", ")}`
+        const crosses = (input: number) => exchanges.some(({ to }) => to.operator === id && to.input === input)
+        const from = reads.map((read, input) => ` ${crosses(input) ? "<==" : "<-"} ${read}`).join(",")
         const policy = onError === undefined ? "" : `, on error ${onError}`
         lines.push(`    ${kind} "${name}"${details === "" ? "" : ` ${details}`}${from}${policy}`)
       }

@@ -120,7 +120,8 @@ export const forEach = <A, E, R>(
     description: "forEach",
     open: () =>
       Effect.map(Effect.context<R>(), (context): Writer<A, E> => ({
-        write: (rows) => Effect.provideContext(Effect.forEach(rows, f, { discard: true }), context)
+        // Not `f` itself, which would be given the place in the batch as well: `Console.log` prints all it gets.
+        write: (rows) => Effect.provideContext(Effect.forEach(rows, (row) => f(row), { discard: true }), context)
       }))
   })
 

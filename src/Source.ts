@@ -12,7 +12,7 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import type { Covariant } from "effect/Types"
 import * as csvFile from "./internal/plan/csvFile.ts"
 import { FileError as FileErrorClass } from "./internal/plan/FileError.ts"
@@ -193,7 +193,7 @@ export const memorySplits = <A>(
   splits: ReadonlyArray<ReadonlyArray<A>>,
   options?: { readonly schema?: Schema.Codec<A, unknown> }
 ): Source<A> =>
-  fromBody(`memory, ${splits.reduce((n, split) => n + split.length, 0)} records`, true, options?.schema, { _tag: "Memory", splits })
+  fromBody(splits.length === 1 ? "memory" : `memory, ${splits.length} splits`, true, options?.schema, { _tag: "Memory", splits })
 
 /**
  * Anything that can be iterated; iteration goes on only as fast as the job reads, so it may be endless.

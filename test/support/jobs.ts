@@ -1,6 +1,6 @@
 /** What tests of running jobs share: readings, sinks that can be looked at, and ways to wait. */
 import { Effect, Schema } from "effect"
-import { Aggregate, Flow, type Job, Sink, Source, Watermark, Window } from "millrace"
+import { Aggregate, Flow, type Job, Sink, Source, Supervision, Watermark, Window } from "millrace"
 
 export interface Reading {
   readonly key: string
@@ -14,6 +14,9 @@ export const timed = { time: ({ at }: Reading) => at, watermark: Watermark.monot
 
 export const byKey = Flow.keyBy(({ key }: Reading) => key, Schema.String)
 
+/** As often as usual, but at once: no time need pass. */
+export const atOnce = Supervision.restarts({ max: 3, within: "1 minute" })
+
 /** Readings per key in windows of ten milliseconds. */
 export const counted = <E, R>(flow: Flow.Flow<Reading, E, R>, name = "counted") =>
   flow.pipe(byKey, Flow.window(name, Window.tumbling(10)), Flow.aggregate({ count: Aggregate.count }))
@@ -24,7 +27,9 @@ export const countedOnTime = <E, R>(flow: Flow.Flow<Reading, E, R>, name = "coun
 
 /** Panes as `key@start: count`, in the order of their names. */
 export const paneNames = (
-  panes: ReadonlyArray<{ readonly key: string; readonly window: Window.Bounds; readonly value: { readonly count: number } }>
+  panes: ReadonlyArray<
+    { readonly key: string; readonly window: Window.Bounds; readonly value: { readonly count: number } }
+  >
 ) => panes.map(({ key, value, window }) => `${key}@${window.start}: ${value.count}`).sort()
 
 /** Lets everybody do what they can do now. */
@@ -68,7 +73,8 @@ export const gatedSink = <A>() => {
     }),
     sink: Sink.make<A>({
       description: "gated",
-      open: () => Effect.succeed({ write: (rows) => Effect.andThen(gate, Effect.sync(() => void written.push(...rows))) })
+      open: () =>
+        Effect.succeed({ write: (rows) => Effect.andThen(gate, Effect.sync(() => void written.push(...rows))) })
     })
   }
 }
@@ -90,8 +96,7 @@ export const ledger = () => {
         bounded: n < Infinity,
         replayable,
         splits: Effect.succeed(["0"]),
-        open: (_, position) =>
-          Effect.as(track(name), numbers(n, position === undefined ? 0 : Number(position)))
+        open: (_, position) => Effect.as(track(name), numbers(n, position === undefined ? 0 : Number(position)))
       }),
     sink: <A>(name: string, write: (rows: ReadonlyArray<A>) => Effect.Effect<void> = () => Effect.void) =>
       Sink.make<A>({ description: name, open: () => Effect.as(track(name), { write }) })

@@ -4,21 +4,25 @@
 import type { Emit, Machine } from "../../Machine.ts"
 import type { Bounds, Late, Pane } from "../../Window.ts"
 import type { Identity } from "../state/keyIdentity.ts"
-import { Table, type TableView } from "../state/Table.ts"
+import { type Slot, Table, type TableView } from "../state/Table.ts"
 import type { Accumulated, Fields } from "./fields.ts"
 import { TimerHeap } from "./heap.ts"
 
 interface Bucket extends Bounds {
+  /** The same for all its panes. */
+  readonly window: Bounds
   readonly cells: Table<Identity, Accumulated>
   /** How many panes came out for a key; kept only while late records may still add one. */
   readonly panes: Table<Identity, number>
   fired: boolean
 }
 
+type Cell = Slot<Identity, Accumulated>
+
 /** A window that is being fired: the keys still to come. */
 interface Firing {
   readonly bucket: Bucket
-  readonly keys: ReadonlyArray<Identity>
+  readonly cells: ReadonlyArray<Cell>
   next: number
 }
 
@@ -39,28 +43,35 @@ export interface WindowOptions {
   readonly keyOf: (identity: Identity) => unknown
 }
 
+export interface Grid {
+  readonly everyMillis: number
+  readonly offsetMillis: number
+}
+
 /** A class because `record` is the hottest code there is. */
 export class Buckets implements Machine<unknown, BucketsSnapshot> {
   nextTimer = Infinity
   private readonly assign: (time: number) => ReadonlyArray<Bounds>
+  private readonly fields: Fields
   private readonly options: WindowOptions
   private readonly emit: Emit<unknown>
   private readonly buckets = new Map<string | number, Bucket>()
   private readonly timers = new TimerHeap<Bucket>()
   /** The bucket of the last record: most records go where the one before them went. */
   private current: Bucket | undefined
-  private readonly aligned: boolean
+  private readonly grid: Grid | undefined
   private firing: Firing | undefined
 
   constructor(
     assign: (time: number) => ReadonlyArray<Bounds>,
-    /** No two windows overlap, so that the last bucket answers for every instant in it. */
-    aligned: boolean,
+    /** Where windows begin, if no two of them overlap: then one bucket answers for every instant in it. */
+    grid: Grid | undefined,
     options: WindowOptions,
     emit: Emit<unknown>
   ) {
     this.assign = assign
-    this.aligned = aligned
+    this.grid = grid
+    this.fields = options.fields
     this.options = options
     this.emit = emit
   }
@@ -72,10 +83,24 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
   }
 
   record(value: unknown, time: number, key: unknown, watermark: number): void {
-    const { current } = this
-    if (current !== undefined && time >= current.start && time < current.end && !current.fired) {
-      return this.add(current, value, time, key as Identity)
-    }
+    let bucket = this.current
+    if (bucket === undefined || time < bucket.start || time >= bucket.end) bucket = this.current = this.known(time)
+    // On time until the watermark reaches the last instant: before that, a window has neither fired nor expired.
+    if (bucket !== undefined && bucket.end - 1 > watermark) this.add(bucket.cells, value, time, key as Identity)
+    else this.assigned(value, time, key, watermark)
+  }
+
+  /** The open bucket that alone answers for an instant, where that can be told without asking the assigner. */
+  private known(time: number): Bucket | undefined {
+    if (this.grid === undefined) return undefined
+    const { everyMillis, offsetMillis } = this.grid
+    const bucket = this.buckets.get(Math.floor((time - offsetMillis) / everyMillis) * everyMillis + offsetMillis)
+    // Between two windows there may be a gap.
+    return bucket !== undefined && time < bucket.end ? bucket : undefined
+  }
+
+  /** A record in general: any number of windows, any of them new, late or expired. */
+  private assigned(value: unknown, time: number, key: unknown, watermark: number): void {
     const bounds = this.assign(time)
     if (bounds.length === 0) return this.emit.count("outside")
     const { allowedLatenessMillis } = this.options
@@ -84,7 +109,7 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     if (live.length < bounds.length) this.emit.count("partlyLate")
     if (live.length === 1) return this.into(live[0]!, value, time, key as Identity, watermark)
     // User code first: all the accumulators, and only then the state.
-    const { fields } = this.options
+    const { fields } = this
     const after = live.map((window) => fields.add(this.accOf(window, key as Identity), value, time))
     live.forEach((window, i) => this.store(this.open(window, watermark), key as Identity, after[i]))
   }
@@ -94,10 +119,10 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     while (this.firing !== undefined || this.timers.isDue(watermark)) {
       this.firing ??= this.begin(this.timers.pop()!, watermark)
       if (this.firing === undefined) continue
-      const { bucket, keys } = this.firing
-      while (this.firing.next < keys.length) {
+      const { bucket, cells } = this.firing
+      while (this.firing.next < cells.length) {
         if (this.emit.full()) return false
-        this.fire(bucket, keys[this.firing.next++]!, watermark)
+        this.fire(bucket, cells[this.firing.next++]!, watermark)
       }
       this.firing = undefined
       bucket.fired = true
@@ -111,7 +136,7 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     const found: Array<unknown> = []
     for (const { cells, end, start } of this.buckets.values()) {
       if (cells.has(key as Identity)) {
-        found.push({ window: { start, end }, value: this.options.fields.done(cells.get(key as Identity)) })
+        found.push({ window: { start, end }, value: this.fields.done(cells.get(key as Identity)) })
       }
     }
     return found
@@ -129,7 +154,7 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
       firing: this.firing && {
         start: this.firing.bucket.start,
         end: this.firing.bucket.end,
-        keys: this.firing.keys.slice(this.firing.next)
+        keys: this.firing.cells.slice(this.firing.next).map(({ key }) => key)
       }
     }
   }
@@ -141,12 +166,14 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
       bucket.panes.restore(panes.entries(), panes.version)
       bucket.fired = fired
     }
-    if (firing !== undefined) this.firing = { bucket: this.open(firing, -Infinity), keys: firing.keys, next: 0 }
+    if (firing === undefined) return
+    const bucket = this.open(firing, -Infinity)
+    this.firing = { bucket, cells: firing.keys.map((key) => bucket.cells.slot(key)!), next: 0 }
   }
 
   /** What a window whose timer has come asks for: firing, or, fired before, the end. */
   private begin(bucket: Bucket, watermark: number): Firing | undefined {
-    if (!bucket.fired) return { bucket, keys: Array.from(bucket.cells.keys()), next: 0 }
+    if (!bucket.fired) return { bucket, cells: bucket.cells.liveSlots(), next: 0 }
     const expiry = bucket.end - 1 + this.options.allowedLatenessMillis
     if (expiry > watermark) this.timers.push(expiry, bucket)
     else {
@@ -156,40 +183,40 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     return undefined
   }
 
-  private add({ cells }: Bucket, value: unknown, time: number, key: Identity): void {
-    const { fields } = this.options
+  private add(cells: Table<Identity, Accumulated>, value: unknown, time: number, key: Identity): void {
     const slot = cells.slot(key)
-    if (slot === undefined) cells.put(key, fields.add(fields.zero, value, time))
-    else cells.write(slot, fields.add(slot.value, value, time))
+    if (slot === undefined) cells.put(key, this.fields.add(this.fields.zero, value, time))
+    else cells.write(slot, this.fields.add(slot.value, value, time))
   }
 
   private into(window: Bounds, value: unknown, time: number, key: Identity, watermark: number): void {
-    const acc = this.options.fields.add(this.accOf(window, key), value, time)
+    const acc = this.fields.add(this.accOf(window, key), value, time)
     const bucket = this.open(window, watermark)
     this.store(bucket, key, acc)
-    if (this.aligned && !bucket.fired) this.current = bucket
   }
 
   private store(bucket: Bucket, key: Identity, acc: Accumulated): void {
     bucket.cells.put(key, acc)
-    if (bucket.fired) this.pane(bucket, key, "late", false)
+    if (bucket.fired) this.pane(bucket, key, acc, "late", false)
   }
 
-  private fire(bucket: Bucket, key: Identity, watermark: number): void {
-    this.pane(bucket, key, "on-time", this.options.allowedLatenessMillis === 0 || watermark === Infinity)
+  private fire(bucket: Bucket, { key, value }: Cell, watermark: number): void {
+    this.pane(bucket, key, value, "on-time", this.options.allowedLatenessMillis === 0 || watermark === Infinity)
   }
 
-  private pane(bucket: Bucket, key: Identity, timing: Pane<unknown, unknown>["timing"], isLast: boolean): void {
-    const { cells, end, panes, start } = bucket
-    const window = { start, end }
+  private pane(bucket: Bucket, key: Identity, acc: Accumulated, timing: Pane<unknown, unknown>["timing"], isLast: boolean): void {
+    const { end, panes, window } = bucket
     let value: unknown
     try {
-      value = this.options.fields.done(cells.get(key))
+      value = this.fields.done(acc)
     } catch (error) {
       return this.emit.failed(error, { window, key: this.options.keyOf(key) }, end - 1, key)
     }
-    const index = panes.get(key) ?? 0
-    if (this.options.allowedLatenessMillis > 0) panes.put(key, index + 1)
+    let index = 0
+    if (this.options.allowedLatenessMillis > 0) {
+      index = panes.get(key) ?? 0
+      panes.put(key, index + 1)
+    }
     this.emit.out("results", { window, key: this.options.keyOf(key), value, timing, index, isLast }, end - 1, key)
   }
 
@@ -201,7 +228,7 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
 
   private accOf(window: Bounds, key: Identity): Accumulated {
     const cells = this.buckets.get(this.idOf(window))?.cells
-    return cells === undefined || !cells.has(key) ? this.options.fields.zero : cells.get(key)
+    return cells === undefined || !cells.has(key) ? this.fields.zero : cells.get(key)
   }
 
   /** A window that nobody opened before its time is as good as fired: every record for it is late and fires at once. */
@@ -209,7 +236,8 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     const id = this.idOf(window)
     let bucket = this.buckets.get(id)
     if (bucket === undefined) {
-      bucket = { start: window.start, end: window.end, cells: new Table(), panes: new Table(), fired: window.end - 1 <= watermark }
+      const { end, start } = window
+      bucket = { start, end, window: { start, end }, cells: new Table(), panes: new Table(), fired: end - 1 <= watermark }
       this.buckets.set(id, bucket)
       this.timers.push(bucket.end - 1, bucket)
       this.nextTimer = this.timers.least
@@ -218,6 +246,6 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
   }
 
   private idOf({ end, start }: Bounds): string | number {
-    return this.aligned ? start : `${start}:${end}`
+    return this.grid === undefined ? `${start}:${end}` : start
   }
 }

@@ -22,6 +22,8 @@ export interface Timed {
   readonly nextTimer: number
   /** Does what is due at `watermark`. False: the output budget is spent and there is more to do. */
   advance(watermark: number): boolean
+  /** Something is due, and its turn comes in a later step: until then event time behind the operator stays where it was. */
+  hold(): void
 }
 
 /** State that outlives a batch: what a checkpoint keeps of an operator. */
@@ -130,8 +132,12 @@ export class HeldClock implements Clock {
   release(): void {
     this.held = undefined
   }
-  get isHeld(): boolean {
-    return this.held !== undefined
+  /** For checkpoints: where it is held, if it is. */
+  snapshot(): number | undefined {
+    return this.held
+  }
+  restore(held: number | undefined): void {
+    this.held = held
   }
   current(): number {
     return this.held ?? this.input.current()

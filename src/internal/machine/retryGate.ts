@@ -17,6 +17,12 @@ export interface Stalled {
 
 type Waiting = readonly [value: unknown, time: number, key: unknown]
 
+interface GateSnapshot {
+  readonly waiting: ReadonlyArray<Waiting>
+  /** Event time behind the gate, while something waits. */
+  readonly held: number | undefined
+}
+
 export class RetryGate implements Receiver, Timed, Stateful {
   readonly clock: Clock
   /** Event time behind the gate. */
@@ -81,17 +87,19 @@ export class RetryGate implements Receiver, Timed, Stateful {
     return true
   }
 
-  snapshot(): unknown {
-    return this.waiting.slice()
+  /** What waits here has held event time since it came. */
+  hold(): void {}
+
+  snapshot(): GateSnapshot {
+    return { waiting: this.waiting.slice(), held: this.output.snapshot() }
   }
 
   restore(snapshot: unknown): void {
-    this.waiting = (snapshot as ReadonlyArray<Waiting>).slice()
+    const { held, waiting } = snapshot as GateSnapshot
+    this.waiting = waiting.slice()
+    this.output.restore(held)
     // The head has its attempts before it again.
-    if (this.waiting.length > 0) {
-      this.output.hold()
-      this.state = "trying"
-    }
+    if (this.waiting.length > 0) this.state = "trying"
   }
 
   private failed(failure: Failure): void {

@@ -24,6 +24,8 @@ class MergeQueue {
   private readonly front: Array<{ readonly start: number; readonly acc: Accumulated }> = []
   private back: Array<{ readonly start: number; readonly acc: Accumulated }> = []
   private backAcc: Accumulated
+  /** Of front and back, until one of them changes: a slice that stays alone in many windows is merged once for all. */
+  private both: { readonly acc: Accumulated } | undefined
   private readonly fields: Fields
   constructor(fields: Fields) {
     this.fields = fields
@@ -33,23 +35,32 @@ class MergeQueue {
     return this.front.length === 0 && this.back.length === 0
   }
   push(start: number, acc: Accumulated): void {
+    this.both = undefined
+    this.backAcc = this.back.length === 0 ? acc : this.fields.merge(this.backAcc, acc)
     this.back.push({ start, acc })
-    this.backAcc = this.fields.merge(this.backAcc, acc)
   }
   /** Drops what starts before the given time. */
   dropBefore(start: number): void {
-    while (this.front.length > 0 && this.front.at(-1)!.start < start) this.front.pop()
+    while (this.front.length > 0 && this.front.at(-1)!.start < start) {
+      this.front.pop()
+      this.both = undefined
+    }
     if (this.front.length > 0 || this.back.length === 0 || this.back[0]!.start >= start) return
-    let acc = this.fields.zero
+    this.both = undefined
     for (let i = this.back.length - 1; i >= 0 && this.back[i]!.start >= start; i--) {
-      acc = this.fields.merge(this.back[i]!.acc, acc)
-      this.front.push({ start: this.back[i]!.start, acc })
+      const slice = this.back[i]!
+      const later = this.front.at(-1)
+      this.front.push(later === undefined ? slice : { start: slice.start, acc: this.fields.merge(slice.acc, later.acc) })
     }
     this.back = []
     this.backAcc = this.fields.zero
   }
   merged(): Accumulated {
-    return this.front.length === 0 ? this.backAcc : this.fields.merge(this.front.at(-1)!.acc, this.backAcc)
+    const first = this.front.at(-1)
+    if (first === undefined) return this.backAcc
+    if (this.back.length === 0) return first.acc
+    this.both ??= { acc: this.fields.merge(first.acc, this.backAcc) }
+    return this.both.acc
   }
 }
 
@@ -174,6 +185,8 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     const last = this.lastEnd(start)
     if (last - 1 + allowedLatenessMillis <= watermark) return this.late(value, time, key, first, last, watermark)
     if (first - 1 + allowedLatenessMillis <= watermark) this.emit.count("partlyLate")
+    // Windows that were empty when event time passed them set off no advance; they do not fire any more.
+    this.firedThrough = Math.max(this.firedThrough, watermark)
     const existed = this.slices.has(start)
     const slice = this.open(start)
     try {

@@ -20,10 +20,10 @@ export const machine = (node: WindowNode, allowedLatenessMillis: number, emit: E
     case "Session":
       return new Sessions(window.gapMillis, options, emit)
     case "Custom":
-      return new Buckets((time) => checked(node.name, Window.assign(window, time)), false, options, emit)
+      return new Buckets((time) => checked(node.name, Window.assign(window, time)), undefined, options, emit)
     case "Aligned":
       return window.everyMillis >= window.sizeMillis
-        ? new Buckets((time) => Window.assign(window, time), true, options, emit)
+        ? new Buckets((time) => Window.assign(window, time), window, options, emit)
         : new Slices({ ...window, sliceMillis: Window.sliceMillis(window) }, options, emit)
   }
 }
@@ -35,6 +35,12 @@ const checked = (operator: string, bounds: ReadonlyArray<Window.Bounds>): Readon
     throw new WindowBoundsInvalid({ operator, start, end })
   }
   return bounds
+}
+
+interface OperatorSnapshot {
+  readonly machine: unknown
+  /** Event time behind the operator, where an advance was under way. */
+  readonly held: number | undefined
 }
 
 /** Runs a machine among the operators of a stage. */
@@ -93,11 +99,17 @@ export class MachineOperator implements Receiver, Timed, Stateful {
     return true
   }
 
-  snapshot(): unknown {
-    return this.machine.snapshot()
+  hold(): void {
+    this.output.hold()
+  }
+
+  snapshot(): OperatorSnapshot {
+    return { machine: this.machine.snapshot(), held: this.output.snapshot() }
   }
 
   restore(snapshot: unknown): void {
-    this.machine.restore(snapshot as never)
+    const { held, machine } = snapshot as OperatorSnapshot
+    this.machine.restore(machine as never)
+    this.output.restore(held)
   }
 }

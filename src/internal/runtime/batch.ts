@@ -24,15 +24,44 @@ export class Batch {
     return this.values.length
   }
 
+  step(watermark: number): void {
+    if (!(watermark > this.lastStep)) return
+    this.stepRows.push(this.values.length)
+    this.stepTimes.push(watermark)
+    this.lastStep = watermark
+  }
+
   push(value: unknown, time: number, key: unknown, watermark: number): void {
-    if (watermark > this.lastStep) {
-      this.stepRows.push(this.values.length)
-      this.stepTimes.push(watermark)
-      this.lastStep = watermark
-    }
+    this.step(watermark)
     this.values.push(value)
     this.times.push(time)
     this.keys.push(key)
+  }
+
+  /** The rows before a row, and the others. `before` is the watermark where the batch begins. */
+  split(row: number, before: number): readonly [Batch, Batch] {
+    const steps = this.stepRows.filter((at) => at < row).length
+    const between = steps === 0 ? before : this.stepTimes[steps - 1]!
+    const first = this.part(0, row, 0, steps, before)
+    const rest = this.part(row, this.rows, steps, this.stepRows.length, between)
+    first.watermark = between
+    rest.watermark = this.watermark
+    return [first, rest]
+  }
+
+  private part(from: number, to: number, fromStep: number, toStep: number, before: number): Batch {
+    const part = new Batch(before)
+    for (let row = from; row < to; row++) {
+      part.values.push(this.values[row])
+      if (this.times.length === 0) continue
+      part.times.push(this.times[row]!)
+      part.keys.push(this.keys[row])
+    }
+    for (let step = fromStep; step < toStep; step++) {
+      part.stepRows.push(this.stepRows[step]! - from)
+      part.stepTimes.push(this.stepTimes[step]!)
+    }
+    return part
   }
 }
 

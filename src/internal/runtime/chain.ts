@@ -18,27 +18,38 @@ import { Counter, keyFunction, KeyOperator, router } from "./routers.ts"
 export class RootClock implements Clock {
   readonly inputs: Array<{ watermark: number }> = []
   private watermark = -Infinity
-  private before = -Infinity
+  /** Where event time was before the advance under way, if there is one. */
+  private before: number | undefined
   current(): number {
     return this.watermark
   }
   previous(): number {
-    return this.before
+    return this.before ?? this.watermark
   }
   /** After an input has moved. True if the whole has. */
   refresh(): boolean {
+    const { inputs } = this
     let least = Infinity
-    for (let i = 0; i < this.inputs.length; i++) {
-      const { watermark } = this.inputs[i]!
+    for (let i = 0; i < inputs.length; i++) {
+      const { watermark } = inputs[i]!
       if (watermark < least) least = watermark
     }
     if (!(least > this.watermark)) return false
-    this.before = this.watermark
     this.watermark = least
     return true
   }
+  /** An advance begins that led here from somewhere. */
+  departed(from: number): void {
+    this.before = from
+  }
   settle(): void {
-    this.before = this.watermark
+    this.before = undefined
+  }
+  /** For checkpoints, when the inputs stand where they stood, whatever was thought before: an advance may be under way. */
+  restore(previous: number): void {
+    this.watermark = -Infinity
+    this.refresh()
+    if (previous < this.watermark) this.before = previous
   }
 }
 
@@ -66,6 +77,8 @@ export interface SplitInput {
   readonly generator: Watermark.Generator<unknown> | undefined
   cursor: number
   watermark: number
+  /** All rows have been taken in. A rule for watermarks may go to the end of time before. */
+  ended: boolean
 }
 
 export interface ChainOptions {
@@ -99,13 +112,28 @@ export const outChannelsOf = (options: Pick<ChainOptions, "graph" | "layout" | "
   ]
 }
 
+/** A gate, and what stands behind it. */
+interface Gate {
+  readonly gate: RetryGate
+  readonly late: LateReceiver
+}
+
+/** This stage's half of an operator behind an exchange. */
+interface Sender {
+  readonly site: Site
+  readonly gate: Gate | undefined
+  readonly port: Port
+}
+
 /** Makes an operator of its consumers, one per output. */
 type Maker = (receiverOf: (output: string) => Receiver) => Receiver
 
 /** The parts of a partition, put together. */
 export class Chain {
-  /** Of the stage's operators, and of those in the next stages whose key or partition is chosen here. */
+  /** Of the stage's own operators, and then of those in the next stages whose key or partition is chosen here. */
   readonly sites: Array<Site>
+  /** How many of them are the stage's own. */
+  readonly own: number
   readonly splits: Array<SplitInput> = []
   readonly channels: Array<ChannelInput> = []
   readonly machines = new Map<string, MachineOperator>()
@@ -124,7 +152,7 @@ export class Chain {
   private readonly inputClocks = new Map<number, Clock>()
   private readonly rootsByName = new Map<string, RootClock>()
   private readonly receivers = new Map<number, Receiver>()
-  private readonly exchangePorts = new Map<number, Port>()
+  private readonly senders = new Map<number, Sender>()
   private readonly sinkPorts = new Map<string, Port>()
   private readonly channelNumbers = new Map<string, number>()
 
@@ -133,6 +161,7 @@ export class Chain {
     this.host = host
     this.budget = budget
     this.sites = options.stage.operators.map((id) => this.siteOf(id))
+    this.own = this.sites.length
     this.build(wiring)
   }
 
@@ -164,8 +193,8 @@ export class Chain {
       if (make !== undefined) this.receivers.set(id, make((output) => this.consumersOf(id, output)))
     }
     stage.operators.forEach((id, at) => this.connect(id, this.sites[at]!, wiring))
-    // A source without a split here is at its end from the start.
-    for (const root of this.roots) if (root.inputs.length === 0) root.refresh()
+    // A source without a split here is at its end from the start, and so is what only such partitions feed.
+    for (const root of this.roots) root.refresh()
     for (const root of this.roots) root.settle()
   }
 
@@ -177,7 +206,9 @@ export class Chain {
     this.inputClocks.set(id, clock)
     this.clocks.set(id, clock)
     if (node._tag === "Source") return undefined
-    return site.policy._tag === "Retry" && node._tag !== "Merge"
+    // The sending side of an exchange has a gate of its own.
+    const isBehindExchange = this.exchangesInto(id).some(({ route }) => route !== "Forward")
+    return site.policy._tag === "Retry" && node._tag !== "Merge" && !isBehindExchange
       ? this.gated(operator, site, site.policy, clock)
       : this.maker(operator, site, this.host, clock)
   }
@@ -205,17 +236,22 @@ export class Chain {
 
   /** An operator behind a gate that holds event time while a record is tried again. */
   private gated(operator: Operator, site: Site, policy: Retry, clock: Clock): Maker {
-    const late = new LateReceiver()
-    const gate = new RetryGate(site, this.host, policy, clock, late)
-    this.gates.push(gate)
-    this.stateful.push(gate)
-    this.timed.push(gate)
+    const { gate, late } = this.gate(site, policy, clock)
     this.clocks.set(operator.id, gate.output)
     const make = this.maker(operator, site, gate.host, gate.output)
     return (receiverOf) => {
       late.target = make(receiverOf)
       return gate
     }
+  }
+
+  private gate(site: Site, policy: Retry, clock: Clock): Gate {
+    const late = new LateReceiver()
+    const gate = new RetryGate(site, this.host, policy, clock, late)
+    this.gates.push(gate)
+    this.stateful.push(gate)
+    this.timed.push(gate)
+    return { gate, late }
   }
 
   private maker(operator: Operator, site: Site, host: Host, clock: Clock): Maker {
@@ -254,8 +290,13 @@ export class Chain {
       this.ports.push(port)
       return port
     }
-    for (const { from, id } of layout.exchanges) {
-      if (stage.operators.includes(from.operator)) this.exchangePorts.set(id, open(layout.partitions, this.clocks.get(from.operator)))
+    for (const { from, id, route, to } of layout.exchanges) {
+      if (!stage.operators.includes(from.operator)) continue
+      const clock = this.clocks.get(from.operator)!
+      const site = this.siteOf(to.operator)
+      this.sites.push(site)
+      const gate = site.policy._tag === "Retry" && route !== "Forward" ? this.gate(site, site.policy, clock) : undefined
+      this.senders.set(id, { site, gate, port: open(layout.partitions, gate?.gate.output ?? clock) })
     }
     for (const { name, port } of graph.outlets) {
       if (stage.operators.includes(port.operator)) this.sinkPorts.set(name, open(1, undefined))
@@ -269,7 +310,7 @@ export class Chain {
     const reads = (port: { readonly operator: number; readonly output: string }) => port.operator === id && port.output === output
     const consumers: Array<Receiver> = []
     for (const exchange of layout.exchanges) {
-      if (reads(exchange.from)) consumers.push(this.router(exchange, this.exchangePorts.get(exchange.id)!))
+      if (reads(exchange.from)) consumers.push(this.router(exchange, this.senders.get(exchange.id)!))
     }
     for (const other of stage.operators) {
       graph.operators[other]!.inputs.forEach((input, index) => {
@@ -294,7 +335,7 @@ export class Chain {
       const into = this.consumersOf(id, "out")
       for (const inlet of wiring.inletsOf(node.name, partition)) {
         const generator = node.watermark === undefined ? undefined : Watermark.generator(node.watermark)
-        const input: SplitInput = { inlet, node, site, root, into, generator, cursor: 0, watermark: -Infinity }
+        const input: SplitInput = { inlet, node, site, root, into, generator, cursor: 0, watermark: -Infinity, ended: false }
         root.inputs.push(input)
         this.splits.push(input)
       }
@@ -306,18 +347,26 @@ export class Chain {
       const into = exchange.route === "Forward" ? this.receivers.get(id)! : new Counter(site.counts, this.consumersOf(id, "out"))
       for (const [from, upstream] of wiring.upstreams(exchange, partition).entries()) {
         this.channelNumbers.set(`${exchange.id} from ${from}`, this.channels.length)
-        const input: ChannelInput = { upstream, root, into, cursor: atStart, watermark: -Infinity }
+        const input: ChannelInput = { upstream, root, into, cursor: atStart, watermark: startOf(upstream) }
         root.inputs.push(input)
         this.channels.push(input)
       }
     }
   }
 
-  private router(exchange: Exchange, port: Port): Receiver {
-    const site = this.siteOf(exchange.to.operator)
-    this.sites.push(site)
-    return router(site, this.host, exchange, this.options.graph.operators[exchange.to.operator]!, port, this.options.partition)
+  private router(exchange: Exchange, { gate, port, site }: Sender): Receiver {
+    const target = this.options.graph.operators[exchange.to.operator]!
+    const sender = router(site, gate?.gate.host ?? this.host, exchange, target, port, this.options.partition)
+    if (gate === undefined) return sender
+    gate.late.target = sender
+    return gate.gate
   }
+}
+
+/** What a channel says of event time before its first row: a reader must know before it judges rows of other channels. */
+const startOf = ({ channel }: Upstream): number => {
+  const first = channel().items[0]
+  return first !== undefined && first.rows === 0 ? first.watermark : -Infinity
 }
 
 /** Stands in for an operator that is built after what feeds it. */

@@ -1,7 +1,7 @@
 /**
  * A connected part of a job while it runs: its partitions and sinks as fibers, and the cut through all of them.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -77,6 +77,8 @@ export interface BufferStatus {
   readonly fill: number
   /** The most it ever held in this attempt. */
   readonly peak: number
+  /** Records that the overflow policy of a queue has dropped; zero for every other buffer. */
+  readonly dropped: number
 }
 
 const inStep = ({ making, record }: Runner) => making !== record.value.version
@@ -139,7 +141,10 @@ export class Attempt {
     return Effect.all([
       ...this.runners.map((runner) => this.runPartition(runner)),
       ...this.sinks.map((sink) => this.runSink(sink))
-    ], { concurrency: "unbounded", discard: true })
+    ], { concurrency: "unbounded", discard: true }).pipe(
+      // Only now is no failure left that would have a sink write again what it has written.
+      Effect.andThen(Effect.forEach(this.sinks, ({ writer }) => writer.end ?? Effect.void, { discard: true }))
+    )
   }
 
   /** Takes a checkpoint now. */
@@ -160,13 +165,13 @@ export class Attempt {
 
   /** Takes checkpoints for ever: after every interval, and at once when a source can keep no more. */
   get checkpoints(): Effect.Effect<never> {
-    return Effect.suspend(() => {
-      const seen = this.wanted.value
-      return Effect.raceFirst(
+    const isPressed = () => this.runners.some(({ task }) => task.chain.splits.some(({ inlet }) => inlet.isPressed))
+    return Effect.suspend(() =>
+      Effect.raceFirst(
         Effect.sleep(this.environment.checkpointEvery),
-        waitUntil([TxRef.get(this.wanted)], () => this.wanted.value !== seen)
+        waitUntil([TxRef.get(this.wanted)], isPressed)
       )
-    }).pipe(Effect.andThen(this.checkpoint), Effect.forever)
+    ).pipe(Effect.andThen(this.checkpoint), Effect.forever)
   }
 
   /** Looks at the state of the partition that holds a key, as of its last commit. */
@@ -186,7 +191,8 @@ export class Attempt {
         name,
         capacity,
         fill: fill(record.value.channels[i]!, cursor()),
-        peak
+        peak,
+        dropped: 0
       }))
     )
     return [...inlets.buffers(this.runners.flatMap(({ task }) => task.chain.splits.map(({ inlet, node }) => ({ inlet, source: node.name })))), ...channels]
@@ -257,6 +263,7 @@ export class Attempt {
     const { batchRows, bufferRows, intake } = this.environment
     if (this.gate.value || !runner.task.hasWork(runner.record.value, intake.value)) return false
     const budget = Math.min(batchRows, bufferRows)
+    if (runner.task.isSpilling) return runner.task.canSpill(runner.record.value, runner.out)
     const { channels } = runner.record.value
     return runner.out.every(({ capacity, cursor }, i) => fill(channels[i]!, cursor()) + budget <= capacity)
   }
@@ -276,12 +283,11 @@ export class Attempt {
         return Effect.die(thrown)
       }
     })
-    const self = this
-    return Effect.gen(function*() {
+    return Effect.gen({ self: this }, function*() {
       const retries = new Map<RetryGate, Retrying>()
       for (let steps = 1; !runner.record.value.finished; steps++) {
         yield* step
-        yield* self.afterCommit(runner)
+        yield* this.afterCommit(runner)
         for (const gate of runner.task.chain.gates) if (gate.stalled !== undefined) yield* tryAgain(gate, retries)
         if (steps % 4 === 0) yield* Effect.yieldNow
       }
@@ -303,8 +309,9 @@ export class Attempt {
         }
       })
       if (pressed) announce.push(TxRef.update(this.wanted, (n) => n + 1))
+      // An attempt that ends in between would leave a reader of the source, which outlives it, waiting for ever.
       return announce.length === 0 ? Effect.void : Effect.all(announce, { discard: true })
-    })
+    }).pipe(Effect.uninterruptible)
   }
 
   private runSink(sink: SinkRunner): Effect.Effect<void, unknown> {
@@ -332,7 +339,6 @@ export class Attempt {
           sink.written += rows.length
         }
       }
-      if (sink.writer.end !== undefined) yield* sink.writer.end
     })
   }
 
@@ -391,7 +397,7 @@ export const runAttempt = (
   component: Component,
   attempt: number,
   from: Option.Option<Checkpoint>,
-  started: (attempt: Attempt) => void
+  started: (attempt: Attempt) => Effect.Effect<void>
 ): Effect.Effect<void, unknown, Exclude<Ambient, Scope>> =>
   Effect.scoped(Effect.gen(function*() {
     const checkpoint = Option.getOrUndefined(from)
@@ -399,6 +405,6 @@ export const runAttempt = (
     const writers: Array<Writer<unknown, unknown>> = []
     for (const outlet of component.outlets) writers.push(yield* environment.openSink(outlet, attempt))
     const self = new Attempt(environment, component, writers, checkpoint)
-    started(self)
+    yield* started(self)
     yield* Effect.raceFirst(self.run, self.checkpoints)
   }))

@@ -40,6 +40,8 @@ export class Inlet {
   failure: Cause.Cause<unknown> | undefined
   /** The most rows that ever waited here. */
   peak = 0
+  /** The most rows that were ever kept for a restart. */
+  mostRetained = 0
   /** Somebody waits for room and wants to hear of it. */
   isAwaited = false
   /** Rows dropped by the overflow policy. */
@@ -49,11 +51,11 @@ export class Inlet {
   private closed = false
   /** The reader of rows has come so far, by its last commit. */
   private consumed = 0
+  /** The farthest that a reader has ever come, in this attempt or an earlier one, committed or not. */
+  private reached = 0
   private acknowledged = 0
   /** Pacing: rows from here on may not be read yet. */
   private allowed = Infinity
-  /** Rows before this one were dropped unread. */
-  private head = 0
 
   constructor(options: InletOptions) {
     this.split = options.split
@@ -73,29 +75,35 @@ export class Inlet {
     return inlet
   }
 
+  /** Rows that nobody has read yet. */
   get fill(): number {
-    return this.end - Math.max(this.consumed, this.head)
+    return Math.max(0, this.end - this.reached)
   }
 
   /** Rows read and kept until a checkpoint has them. */
   get retained(): number {
-    return this.replayable ? 0 : this.consumed - this.acknowledged
+    return this.replayable ? 0 : this.reached - this.acknowledged
   }
 
   /** A checkpoint is wanted: no more can be kept. */
   get isPressed(): boolean {
-    return !this.replayable && this.retained >= this.retention
+    return !this.replayable && this.retained >= this.comfortable
   }
 
-  /** How many rows may be kept for a restart, besides those waiting. */
+  /** How many rows are kept for a restart at most, besides those waiting. */
   get retention(): number {
+    return this.comfortable + this.capacity
+  }
+
+  /** From here on a checkpoint is asked for; until it comes there is still room. */
+  private get comfortable(): number {
     return Math.max(this.capacity, 1024)
   }
 
   /** Rows that can be read now from a cursor. */
   available(cursor: number): number {
-    const limit = this.replayable ? Infinity : this.acknowledged + this.retention + this.capacity
-    return Math.min(this.end, this.allowed, limit) - Math.max(cursor, this.head)
+    const limit = this.replayable ? Infinity : this.acknowledged + this.retention
+    return Math.min(this.end, this.allowed, limit) - cursor
   }
 
   hasEnded(cursor: number): boolean {
@@ -104,16 +112,19 @@ export class Inlet {
 
   /** At least one row, at most `limit`, from one chunk; and the cursor after them. */
   view(cursor: number, limit: number): View {
-    const at = Math.max(cursor, this.head)
-    const { chunk, start } = this.pieceAt(at)
-    const from = at - start
+    const { chunk, start } = this.pieceAt(cursor)
+    const from = cursor - start
     const to = Math.min(chunk.rows.length, from + Math.min(limit, this.available(cursor)))
     return { rows: chunk.rows, undecodable: chunk.undecodable, from, to }
   }
 
   /** The cursor after so many rows of the view from a cursor. */
   after(cursor: number, rows: number): number {
-    return Math.max(cursor, this.head) + rows
+    if (cursor + rows > this.reached) {
+      this.reached = cursor + rows
+      if (this.retained > this.mostRetained) this.mostRetained = this.retained
+    }
+    return cursor + rows
   }
 
   /** The source's own position of a cursor; undefined at the start. */
@@ -142,9 +153,16 @@ export class Inlet {
     this.append({ rows: [row], positionAfter: (rows) => start + rows })
   }
 
+  /** Drops the first row that nobody has read: those behind it move up. What was read stays for a restart. */
   dropOldest(): void {
-    this.head = Math.max(this.consumed, this.head) + 1
     this.dropped++
+    if (this.fill === 0) return
+    const at = this.pieces.indexOf(this.pieceAt(this.reached))
+    const { chunk, start } = this.pieces[at]!
+    ;(chunk.rows as Array<unknown>).splice(this.reached - start, 1)
+    const behind = this.pieces.slice(at + 1).map((piece) => ({ ...piece, start: piece.start - 1 }))
+    this.pieces.splice(at, Infinity, ...(chunk.rows.length === 0 ? [] : [{ chunk, start }]), ...behind)
+    this.end--
   }
 
   /** No more rows will come; those not read yet still will be. */
@@ -158,7 +176,7 @@ export class Inlet {
 
   /** Ends here and now, leaving what was not read. */
   cutOff(): void {
-    this.end = Math.max(this.consumed, this.head)
+    this.end = this.reached
     this.closed = true
   }
 

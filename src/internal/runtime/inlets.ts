@@ -58,11 +58,10 @@ export class Inlets {
 
   /** Prepares the inlets of a part for an attempt that goes on from a checkpoint. */
   open(component: Component, from: Checkpoint | undefined): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
-    const self = this
-    return Effect.gen(function*() {
+    return Effect.gen({ self: this }, function*() {
       for (const id of component.stages.flatMap(({ operators }) => operators)) {
-        const { node } = self.graph.operators[id]!
-        if (node._tag === "Source") yield* self.openSource(node, from)
+        const { node } = this.graph.operators[id]!
+        if (node._tag === "Source") yield* this.openSource(node, from)
       }
     })
   }
@@ -80,31 +79,33 @@ export class Inlets {
   }
 
   buffers(inlets: ReadonlyArray<{ readonly source: string; readonly inlet: Inlet }>): ReadonlyArray<BufferStatus> {
-    return inlets.filter(({ inlet }) => !inlet.isWhole).map(({ inlet, source }) => ({
-      name: `${source}, split ${inlet.split}`,
-      capacity: inlet.capacity,
-      fill: Math.max(0, inlet.fill),
-      peak: inlet.peak
-    }))
+    return inlets.filter(({ inlet }) => !inlet.isWhole).flatMap(({ inlet, source }): ReadonlyArray<BufferStatus> => {
+      const { capacity, dropped, fill, mostRetained, peak, replayable, retained, retention, split } = inlet
+      const name = `${source}, split ${split}`
+      const waiting = { name, capacity, fill, peak, dropped }
+      return replayable
+        ? [waiting]
+        : [waiting, { name: `${name}, kept for a restart`, capacity: retention, fill: retained, peak: mostRetained, dropped: 0 }]
+    })
   }
 
   private openSource(node: SourceNode, from: Checkpoint | undefined): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
-    const self = this
-    return Effect.gen(function*() {
+    return Effect.gen({ self: this }, function*() {
       const source = node.source as AnySource
       const standings = standingsOf(node.name, from)
-      const known = self.current.get(node.name)
+      const known = this.current.get(node.name)
       if (known !== undefined && !known[0]?.replayable) {
         for (const inlet of known) inlet.rewind(standings(inlet.split)?.cursor ?? 0)
       } else {
-        const inlets = yield* self.make(node, source, standings)
-        self.current.set(node.name, inlets)
-        if (self.draining) for (const inlet of inlets) inlet.cutOff()
+        const inlets = yield* this.make(node, source, standings)
+        this.current.set(node.name, inlets)
+        if (this.draining) for (const inlet of inlets) inlet.cutOff()
       }
       if (source.perSecond !== undefined) {
-        const inlets = self.current.get(node.name)!
+        const inlets = this.current.get(node.name)!
         for (const inlet of inlets) {
-          const start = inlet.isWhole ? standings(inlet.split)?.cursor ?? 0 : 0
+          // A split that was opened anew counts from the position; every other one goes on counting.
+          const start = inlet.replayable && !inlet.isWhole ? 0 : standings(inlet.split)?.cursor ?? 0
           inlet.allow(start)
           yield* Effect.forkScoped(pace(inlet, start, source.perSecond / inlets.length))
         }
@@ -124,22 +125,21 @@ export class Inlets {
       case "Memory":
         return Effect.succeed(body.splits.map((rows, i) => Inlet.over(String(i), { rows, positionAfter: (n) => n })))
       case "Read": {
-        const self = this
-        return Effect.gen(function*() {
-          const splits = self.splits.get(node.name) ?? (yield* body.splits)
-          self.splits.set(node.name, splits)
+        return Effect.gen({ self: this }, function*() {
+          const splits = this.splits.get(node.name) ?? (yield* body.splits)
+          this.splits.set(node.name, splits)
           const inlets: Array<Inlet> = []
           for (const split of splits) {
-            const inlet = new Inlet({ split, capacity: self.prefetchRows, replayable: body.replayable })
+            const inlet = new Inlet({ split, capacity: this.prefetchRows, replayable: body.replayable })
             inlets.push(inlet)
             const standing = standings(split)
-            if (standing?.ended === true || self.draining) inlet.close()
+            if (standing?.ended === true || this.draining) inlet.close()
             else if (body.replayable) {
               const reader = yield* body.open(split, standing?.position)
               yield* Effect.forkScoped(pump(inlet, reader))
             } else {
-              const reader = yield* Scope.provide(body.open(split, undefined), self.jobScope)
-              yield* Effect.forkIn(pump(inlet, reader), self.jobScope)
+              const reader = yield* Scope.provide(body.open(split, undefined), this.jobScope)
+              yield* Effect.forkIn(pump(inlet, reader), this.jobScope)
             }
           }
           return inlets
@@ -152,7 +152,7 @@ export class Inlets {
 const standingsOf = (source: string, from: Checkpoint | undefined) => (split: string): Standing | undefined => {
   for (const task of from?.tasks ?? []) {
     const at = task.splits.findIndex((known) => known.source === source && known.split === split)
-    if (at >= 0) return { ...task.record.splits[at]!, ended: task.splits[at]!.watermark === Infinity }
+    if (at >= 0) return { ...task.record.splits[at]!, ended: task.splits[at]!.ended }
   }
   return undefined
 }

@@ -19,14 +19,14 @@ import * as FlowMetrics from "../../FlowMetrics.ts"
 import type { Sink, Writer } from "../../Sink.ts"
 import type { QueueSource } from "../../Source.ts"
 import type { RestartIntensity } from "../../Supervision.ts"
-import type { Counts } from "../machine/operator.ts"
+import { type Counts, noCounts } from "../machine/operator.ts"
 import { type Graph, kindOf } from "../plan/graph.ts"
 import * as layout from "../plan/layout.ts"
 import type { Node } from "../plan/node.ts"
 import { keyIdentity } from "../state/keyIdentity.ts"
 import type { Attempt, BufferStatus, Environment } from "./component.ts"
 import { runAttempt } from "./component.ts"
-import { awaitRoom, type Inlet } from "./inlet.ts"
+import { awaitRoom, type Inlet, waitUntil } from "./inlet.ts"
 import { Inlets } from "./inlets.ts"
 import { nodeFileSystem } from "./nodeFileSystem.ts"
 import { partitionOf } from "./routers.ts"
@@ -113,30 +113,42 @@ export const launch: (
     const jobScope = yield* Scope.fork(scope)
     const intake = TxRef.makeUnsafe(true)
     const inlets = new Inlets(graph, settings.partitions, 2 * settings.batchSize, jobScope)
+    /** Per part its latest attempt, and whether that one has failed: then nobody may look at its state any more. */
     const attempts: Array<Attempt | undefined> = plan.components.map(() => undefined)
+    const lost = plan.components.map(() => false)
+    /** Changes whenever an attempt begins or fails, and when the job ends. */
+    const turns = TxRef.makeUnsafe(0)
+    const turn = TxRef.update(turns, (n) => n + 1)
     let state: JobStatus["state"] = "running"
     let restarts = 0
     let checkpoints = 0
 
     const runPart = (environment: Environment, component: layout.Component) =>
       Effect.gen(function*() {
-        const failures: Array<number> = []
+        let failures: ReadonlyArray<number> = []
         for (let attempt = 1;; attempt++) {
           const from = yield* store.latest(name, component.id)
           const exit = yield* Effect.exit(
             Effect.provideContext(
-              runAttempt(environment, component, attempt, from, (running) => attempts[component.id] = running),
+              runAttempt(environment, component, attempt, from, (running) => {
+                attempts[component.id] = running
+                lost[component.id] = false
+                return turn
+              }),
               context
             )
           )
           if (Exit.isSuccess(exit)) return
           if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.failCause(exit.cause)
+          lost[component.id] = true
+          yield* turn
           const now = yield* Clock.currentTimeMillis
-          failures.push(now)
-          const recent = failures.filter((time) => time > now - settings.restarts.withinMillis || time === now)
-          if (recent.length > settings.restarts.max) return yield* Effect.failCause(exit.cause)
+          failures = [...failures.filter((time) => time > now - settings.restarts.withinMillis || time === now), now]
+          if (failures.length > settings.restarts.max) return yield* Effect.failCause(exit.cause)
           restarts++
-          yield* Effect.logWarning(`Job "${name}" restarts a part after a failure`, exit.cause)
+          const pauseMillis = settings.restarts.delayMillis * 2 ** (failures.length - 1)
+          yield* Effect.logWarning(`Job "${name}" restarts a part in ${pauseMillis} ms after a failure`, exit.cause)
+          if (pauseMillis > 0) yield* Effect.sleep(pauseMillis)
         }
       })
 
@@ -160,7 +172,7 @@ export const launch: (
 
     const running = Effect.gen(function*() {
       yield* store.clear(name)
-      const deadLetters = program.deadLetters === undefined ? undefined : yield* sharedWriter(program.deadLetters, jobScope)
+      const deadLetters = program.deadLetters === undefined ? undefined : yield* sharedWriter(program.deadLetters, jobScope, context)
       const environment: Environment = {
         job: name,
         graph,
@@ -171,7 +183,8 @@ export const launch: (
         policy: program.policy,
         inlets,
         openSink: (outlet, attempt) => openSink(graph.outlets[outlet]!.sink, attempt, context),
-        deadLetters,
+        // Every part writes to it, and only the job knows when the last row was written.
+        deadLetters: deadLetters && { write: deadLetters.write },
         intake,
         commit: (checkpoint) => Effect.andThen(store.commit(checkpoint), Effect.sync(() => void checkpoints++)),
         ...settings.sabotage === undefined ? {} : { sabotage: settings.sabotage }
@@ -193,6 +206,7 @@ export const launch: (
         Effect.gen(function*() {
           if (Exit.isFailure(exit)) state = Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed"
           else if (state !== "stopped") state = "finished"
+          yield* turn
           yield* metrics.record(status())
           // Sources that outlive attempts end with the job; what waits to push learns that nobody listens.
           yield* inlets.drain()
@@ -200,8 +214,10 @@ export const launch: (
         })
       ),
       Deferred.into(ended),
-      Effect.forkIn(scope)
+      // At once, so that a scope that closes now finds something to end.
+      Effect.forkIn(scope, { startImmediately: true })
     )
+    const isOver = () => state !== "running" && state !== "draining"
 
     const offer = (source: QueueSource<unknown>) => {
       const operator = graph.operators.find(({ node }) => node._tag === "Source" && node.source === source)
@@ -224,18 +240,47 @@ export const launch: (
           const known = graph.operators.flatMap(({ label, node }) => node._tag === "Window" ? [label] : [])
           return Effect.fail(new OperatorUnknown({ job: name, operator: label, known }))
         }
-        const attempt = attempts.find((attempt) => attempt?.runners.some(({ task }) => task.chain.machines.has(label)))
-        if (attempt === undefined) return Effect.fail(new JobNotRunning({ job: name, state }))
+        const part = plan.components.find(({ stages }) => stages.some(({ operators }) => operators.includes(operator.id)))!.id
         const { schema } = operator.node.key
         const identity = schema === undefined ? 0 : keyIdentity(schema, `Operator "${label}"`)(key)
         const partition = partitionOf(identity, settings.partitions)
-        return attempt.inspect(plan.stageOf[operator.id]!, partition, (task) => task.chain.machines.get(label)!.machine.query(identity))
+        const look = (attempt: Attempt) =>
+          attempt.inspect(plan.stageOf[operator.id]!, partition, (task) => task.chain.machines.get(label)!.machine.query(identity))
+        const answer: Effect.Effect<ReadonlyArray<unknown>, JobNotRunning> = Effect.suspend(() => {
+          if (isOver()) return Effect.fail(new JobNotRunning({ job: name, state }))
+          const ready = waitUntil([TxRef.get(turns)], () => isOver() || (attempts[part] !== undefined && !lost[part]))
+          return Effect.flatMap(Effect.andThen(ready, whileLive(part, look)), Option.match({ onNone: () => answer, onSome: Effect.succeed }))
+        })
+        return answer
       })
+
+    /** Does something with a part's attempt, unless there is none, or it fails, or the job ends. */
+    const whileLive = <A>(part: number, use: (attempt: Attempt) => Effect.Effect<A>): Effect.Effect<Option.Option<A>> =>
+      Effect.suspend(() => {
+        const attempt = attempts[part]
+        const isLive = () => attempt !== undefined && attempts[part] === attempt && !lost[part] && !isOver()
+        if (attempt === undefined || !isLive()) return Effect.succeedNone
+        return Effect.raceFirst(
+          Effect.asSome(use(attempt)),
+          Effect.andThen(waitUntil([TxRef.get(turns)], () => !isLive()), Effect.succeedNone)
+        )
+      })
+    /** Where a part is between two attempts, its last checkpoint stands. */
+    const checkpoint = Effect.forEach(plan.components, ({ id }) => whileLive(id, (attempt) => attempt.checkpoint), {
+      discard: true
+    })
 
     const pause = TxRef.set(intake, false)
     const drain = Effect.suspend(() => {
-      if (state === "running") state = "draining"
-      return Effect.andThen(TxRef.set(intake, true), inlets.drain())
+      if (state !== "running") return Effect.void
+      state = "draining"
+      // What has been read goes into a checkpoint before sources are cut off: a restart could not read it again.
+      return Effect.andThen(pause, checkpoint).pipe(
+        Effect.andThen(inlets.drain()),
+        Effect.andThen(TxRef.set(intake, true)),
+        // Once begun it goes on, whoever stops waiting for it.
+        Effect.forkIn(scope)
+      )
     })
     return {
       await: Deferred.await(ended),
@@ -247,7 +292,8 @@ export const launch: (
       stop: Effect.gen(function*() {
         if (state !== "running") return
         yield* pause
-        for (const attempt of attempts) if (attempt !== undefined) yield* attempt.checkpoint
+        yield* checkpoint
+        if (isOver()) return
         state = "stopped"
         yield* Deferred.succeed(stopping, undefined)
         yield* Effect.exit(Deferred.await(ended))
@@ -265,9 +311,12 @@ export const launch: (
 /** `Flow.only` is no operator: what it passes on is. */
 const behind = (node: Node): Node => node._tag === "Only" ? behind(node.input.node) : node
 
-/** The caller's context, with Node's file system where it brings none. */
+/**
+ * The caller's context, with Node's file system where it brings none. Not its scope: whoever opens something says how
+ * long it stays open.
+ */
 const ambient = Effect.gen(function*() {
-  const context = yield* Effect.context<never>()
+  const context = Context.omit(Scope.Scope)(yield* Effect.context<Scope.Scope>())
   const own = Context.getOption(context, FileSystem.FileSystem)
   return Option.isSome(own) ? context : Context.add(context, FileSystem.FileSystem, nodeFileSystem)
 })
@@ -284,9 +333,8 @@ const openSink = (
   )
 
 /** One writer for all parts of the job, which take turns. */
-const sharedWriter = (sink: Sink<never, unknown, unknown>, jobScope: Scope.Scope) =>
+const sharedWriter = (sink: Sink<never, unknown, unknown>, jobScope: Scope.Scope, context: Context.Context<never>) =>
   Effect.gen(function*() {
-    const context = yield* Effect.context<never>()
     const writer = yield* Scope.provide(openSink(sink, 1, context), jobScope)
     const turns = yield* Semaphore.make(1)
     const shared: Writer<unknown, unknown> = { write: (rows) => turns.withPermits(1)(writer.write(rows)) }
@@ -325,18 +373,28 @@ const offerOne = (
     }
   })
 
+/** An operator behind an exchange works in two places, one before it and one behind: in the status it is one. */
 const operatorsOf = (graph: Graph, attempt: Attempt): ReadonlyArray<OperatorStatus> =>
   attempt.runners.flatMap(({ task }) =>
-    task.chain.sites.map(({ counts, label }): OperatorStatus => {
+    task.chain.sites.slice(0, task.chain.own).map(({ counts, label }): OperatorStatus => {
       const operator = graph.operators.find((operator) => operator.label === label)!
+      const all = { ...counts }
+      for (const other of attempt.runners) {
+        if (other.task.partition !== task.partition) continue
+        for (const sending of other.task.chain.sites.slice(other.task.chain.own)) {
+          if (sending.label === label) for (const count of countNames) all[count] += sending.counts[count]
+        }
+      }
       return {
         operator: label,
         kind: kindOf(operator.node),
         partition: task.partition,
-        ...counts,
+        ...all,
         watermark: task.chain.watermarkOf(operator.id),
         keys: task.chain.machines.get(label)?.machine.size ?? 0
       }
     })
   )
+
+const countNames = Object.keys(noCounts()) as ReadonlyArray<keyof Counts>
 

@@ -26,31 +26,69 @@ export class Port {
   private readonly budget: Budget
   private readonly open: Array<Batch | undefined>
   private readonly sent: Array<number>
+  /** What one record made beyond the room in a channel; it goes out before anything else is taken in. */
+  private spilled: Array<Batch | undefined>
   constructor(budget: Budget, channels: ReadonlyArray<number>, clock: Clock | undefined) {
     this.budget = budget
     this.channels = channels
     this.clock = clock
     this.open = channels.map(() => undefined)
     this.sent = channels.map(() => -Infinity)
+    this.spilled = channels.map(() => undefined)
   }
   push(partition: number, value: unknown, time: number, key: unknown): void {
-    const watermark = this.clock === undefined ? -Infinity : this.clock.current()
     const batch = this.open[partition] ??= new Batch(this.sent[partition]!)
-    batch.push(value, time, key, watermark)
+    // Sinks take values alone.
+    if (this.clock === undefined) batch.values.push(value)
+    else batch.push(value, time, key, this.clock.current())
     this.budget.spent++
   }
-  /** Closes the batches of this step; one without rows goes out only if event time moved. */
-  seal(into: Array<Batch | undefined>): void {
-    const watermark = this.clock === undefined ? -Infinity : this.clock.current()
+  /** Tells readers where event time stands before it goes to its end: what is due till then was not the last to come. */
+  mark(): void {
+    if (this.clock === undefined) return
+    const watermark = this.clock.current()
     for (let i = 0; i < this.channels.length; i++) {
-      let batch = this.open[i]
-      if (batch === undefined && watermark > this.sent[i]!) batch = new Batch(this.sent[i]!)
-      if (batch !== undefined) batch.watermark = this.sent[i] = watermark
-      into[this.channels[i]!] = batch
-      this.open[i] = undefined
+      if (this.open[i] === undefined && watermark > this.sent[i]!) this.open[i] = new Batch(this.sent[i]!)
+      this.open[i]?.step(watermark)
     }
   }
-  restore(channels: ReadonlyArray<Channel>): void {
+  /**
+   * Closes the batches of this step; one without rows goes out only if event time moved. False: not everything found room.
+   */
+  seal(into: Array<Batch | undefined>, roomIn: (channel: number) => number): boolean {
+    const watermark = this.clock === undefined ? -Infinity : this.clock.current()
+    let isDone = true
+    for (let i = 0; i < this.channels.length; i++) {
+      const channel = this.channels[i]!
+      let batch = this.spilled[i] ?? this.open[i]
+      this.spilled[i] = this.open[i] = undefined
+      if (batch === undefined && watermark > this.sent[i]!) batch = new Batch(this.sent[i]!)
+      if (batch !== undefined) {
+        batch.watermark = watermark
+        const room = batch.rows === 0 ? 0 : roomIn(channel)
+        if (batch.rows > room) {
+          isDone = false
+          const [first, rest] = batch.split(room, this.sent[i]!)
+          this.spilled[i] = rest
+          batch = room === 0 ? undefined : first
+        }
+        if (batch !== undefined) this.sent[i] = batch.watermark
+      }
+      into[channel] = batch
+    }
+    return isDone
+  }
+
+  /** Whether something that has spilled would find room now. */
+  hasRoom(roomIn: (channel: number) => number): boolean {
+    return this.channels.some((channel, i) => this.spilled[i] !== undefined && roomIn(channel) > 0)
+  }
+
+  snapshot(): ReadonlyArray<Batch | undefined> {
+    return this.spilled.slice()
+  }
+  restore(channels: ReadonlyArray<Channel>, spilled: ReadonlyArray<Batch | undefined>): void {
+    this.spilled = spilled.slice()
     // What is still under way carries its own watermarks; the clock's current one is sent anew with the next batch.
     this.channels.forEach((channel, i) => {
       this.sent[i] = channels[channel]!.items.at(-1)?.watermark ?? -Infinity

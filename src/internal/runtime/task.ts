@@ -4,11 +4,12 @@
  */
 import type * as ErrorPolicy from "../../ErrorPolicy.ts"
 import { InvalidTimestamp, OperatorFailed, RecordUndecodable } from "../../FlowError.ts"
-import type { Position } from "../../Source.ts"
+import type { Position, Undecodable } from "../../Source.ts"
 import { type Counts, type Failure, type Host, settled, type Site, Stop } from "../machine/operator.ts"
+import { encodedKey, type Identity } from "../state/keyIdentity.ts"
 import { atStart, type Batch, type Channel, type Cursor, emptyChannel, extended, fill, outstanding } from "./batch.ts"
 import { Chain, type ChainOptions, type ChannelInput, type RootClock, type SplitInput, type Wiring } from "./chain.ts"
-import type { Inlet } from "./inlet.ts"
+import type { Inlet, View } from "./inlet.ts"
 import type { Budget, OutChannel } from "./ports.ts"
 
 /** A record that user code refused, for the dead-letter sink. */
@@ -21,7 +22,7 @@ export interface DeadLetter {
   readonly reason: string
   /** Event time in epoch milliseconds, where there is one. */
   readonly timestamp: number | undefined
-  /** The identity of its key, where it has one. */
+  /** Its key in encoded form, where it has one. */
   readonly key: unknown
 }
 
@@ -45,12 +46,22 @@ export interface TaskRecord {
 export interface TaskSnapshot {
   readonly record: TaskRecord
   readonly splits: ReadonlyArray<
-    { readonly source: string; readonly split: string; readonly watermark: number; readonly generator: unknown }
+    {
+      readonly source: string
+      readonly split: string
+      readonly watermark: number
+      readonly ended: boolean
+      readonly generator: unknown
+    }
   >
   readonly inputs: ReadonlyArray<number>
+  /** Where event time was at each place of entry before the advance that is under way. */
+  readonly previous: ReadonlyArray<number>
   readonly states: ReadonlyArray<unknown>
   readonly counts: ReadonlyArray<Counts>
   readonly advancing: boolean
+  /** Per port and channel, rows that found no room yet. */
+  readonly spilled: ReadonlyArray<ReadonlyArray<Batch | undefined>>
 }
 
 /** Numbers a task's out channels the same way for those who read them. */
@@ -78,6 +89,10 @@ export class Task {
   private readonly budget: Budget = { spent: 0 }
   /** An advance of event time has begun and is not complete: nothing else is taken in before. */
   private advancing = false
+  /** A gate has a record to try again: no more may be sent its way in this step. */
+  private blocked = false
+  /** Rows of the last step that found no room: nothing else is done before they have. */
+  private spilling = false
   private turn = 0
 
   constructor(options: ChainOptions, wiring: Wiring) {
@@ -86,9 +101,9 @@ export class Task {
     this.partition = options.partition
     this.outNames = outChannelsOf(options)
     this.host = {
-      full: () => this.budget.spent >= this.batchRows,
+      full: () => this.budget.spent >= this.batchRows || this.blocked,
       hold: () => {
-        this.advancing = true
+        this.advancing = this.blocked = true
       },
       reject: (site, failure) => this.settle(site, settled(site.policy), failure),
       settle: (site, policy, failure) => this.settle(site, policy, failure)
@@ -96,13 +111,16 @@ export class Task {
     this.chain = new Chain(options, wiring, this.host, this.budget)
   }
 
+  /** Where event time is at its end from the start, the channels say so from the start: their readers wait for no one. */
   get initial(): TaskRecord {
+    const sealed: Array<Batch | undefined> = []
+    for (const port of this.chain.ports) port.seal(sealed, () => Infinity)
     return {
       version: 0,
       finished: false,
       splits: this.chain.splits.map(() => ({ cursor: 0, position: undefined })),
       cursors: this.chain.channels.map(() => atStart),
-      channels: this.outNames.map(() => emptyChannel)
+      channels: this.outNames.map((_, i) => extended(emptyChannel, atStart, sealed[i]))
     }
   }
 
@@ -114,23 +132,35 @@ export class Task {
   /** Whether there is anything to do, leaving aside credit. `intake`: sources may be read. */
   hasWork(record: TaskRecord, intake: boolean): boolean {
     if (record.finished) return false
+    if (this.spilling) return true
     if (this.advancing) return !this.chain.gates.some(({ stalled }) => stalled !== undefined)
-    for (const { cursor, inlet, watermark } of this.chain.splits) {
+    for (const { cursor, ended, inlet } of this.chain.splits) {
       if (inlet.failure !== undefined) return true
       if (intake && inlet.available(cursor) > 0) return true
-      if (watermark !== Infinity && inlet.hasEnded(cursor)) return true
+      if (!ended && inlet.hasEnded(cursor)) return true
     }
     for (const { cursor, upstream } of this.chain.channels) if (outstanding(upstream.channel(), cursor) > 0) return true
     return this.hasEnded()
   }
 
+  get isSpilling(): boolean {
+    return this.spilling
+  }
+
+  /** Whether a step could put out some of what has spilled. */
+  canSpill(record: TaskRecord, out: ReadonlyArray<OutChannel>): boolean {
+    return this.chain.ports.some((port) => port.hasRoom((channel) => roomIn(record, out, channel)))
+  }
+
   /** One step: takes rows in until the inputs, the batch size or the output budget end it. Throws `OperatorFailed`. */
   step(before: TaskRecord, intake: boolean, out: ReadonlyArray<OutChannel>): TaskRecord {
     this.budget.spent = 0
-    if (!this.advancing || this.advance()) this.takeIn(intake)
-    const finished = !this.advancing && this.hasEnded()
+    this.blocked = false
+    if (!this.spilling && (!this.advancing || this.advanceFrom(0))) this.takeIn(intake)
     const sealed: Array<Batch | undefined> = []
-    for (const port of this.chain.ports) port.seal(sealed)
+    this.spilling = false
+    for (const port of this.chain.ports) if (!port.seal(sealed, (channel) => roomIn(before, out, channel))) this.spilling = true
+    const finished = !this.spilling && !this.advancing && this.hasEnded()
     return {
       version: before.version + 1,
       finished,
@@ -149,7 +179,7 @@ export class Task {
   }
 
   private hasEnded(): boolean {
-    return this.chain.splits.every(({ watermark }) => watermark === Infinity)
+    return this.chain.splits.every(({ ended }) => ended)
       && this.chain.channels.every(({ cursor, upstream }) => upstream.finished() && outstanding(upstream.channel(), cursor) === 0)
   }
 
@@ -157,7 +187,7 @@ export class Task {
     const inputs = this.chain.splits.length + this.chain.channels.length
     let left = this.batchRows
     this.turn++
-    for (let i = 0; i < inputs && left > 0 && !this.advancing && !this.host.full(); i++) {
+    for (let i = 0; i < inputs && left > 0 && !this.isStopped(); i++) {
       const at = (this.turn + i) % inputs
       left -= at < this.chain.splits.length
         ? this.fromSplit(this.chain.splits[at]!, intake ? left : 0)
@@ -169,70 +199,91 @@ export class Task {
   private fromSplit(input: SplitInput, limit: number): number {
     const { inlet } = input
     let taken = 0
-    while (taken < limit && !this.advancing && !this.host.full() && inlet.available(input.cursor) > 0) {
+    while (taken < limit && !this.isStopped() && inlet.available(input.cursor) > 0) {
       taken += this.fromView(input, limit - taken)
     }
     if (this.advancing) return taken
     // What came before a failure is still worth having.
     if (inlet.failure !== undefined && inlet.available(input.cursor) <= 0) throw new SourceFailed(inlet.failure)
-    if (input.watermark !== Infinity && inlet.hasEnded(input.cursor)) this.move(input, Infinity)
+    if (!input.ended && inlet.hasEnded(input.cursor)) {
+      input.ended = true
+      this.move(input, Infinity)
+    }
     return taken
   }
 
   private fromView(input: SplitInput, limit: number): number {
     const { cursor, inlet } = input
-    const { from, rows, to, undecodable } = inlet.view(cursor, limit)
+    const view = inlet.view(cursor, limit)
+    const taken = (view.undecodable === undefined ? this.records(input, view) : this.recordsAndOthers(input, view, view.undecodable)) - view.from
+    input.cursor = inlet.after(cursor, taken)
+    return taken
+  }
+
+  /** On its own, as the loop that everything else is inlined into: V8 has a budget for that. */
+  private records(input: SplitInput, { from, rows, to }: View): number {
     let row = from
-    while (row < to && !this.advancing && !this.host.full()) {
-      const refused = undecodable?.get(row)
+    while (row < to && !this.isStopped()) this.fromSource(input, rows[row++])
+    return row
+  }
+
+  private recordsAndOthers(input: SplitInput, { from, rows, to }: View, undecodable: ReadonlyMap<number, Undecodable>): number {
+    let row = from
+    for (; row < to && !this.isStopped(); row++) {
+      const refused = undecodable.get(row)
       if (refused === undefined) this.fromSource(input, rows[row])
       else {
+        input.site.counts.in++
         const error = new RecordUndecodable({ source: input.node.name, reason: refused.reason })
         this.host.reject(input.site, { error, value: refused.original, time: NaN, key: undefined })
       }
-      row++
     }
-    input.cursor = inlet.after(cursor, row - from)
-    return row - from
+    return row
   }
 
   private fromSource(input: SplitInput, value: unknown): void {
-    const { generator, into, node, site } = input
-    site.counts.in++
+    const { counts } = input.site
+    const { generator } = input
+    counts.in++
     let time = NaN
     let watermark = -Infinity
     if (generator !== undefined) {
       try {
-        time = node.time!(value)
-        if (!Number.isSafeInteger(time)) throw new InvalidTimestamp({ source: node.name, timestamp: time })
+        time = input.node.time!(value)
+        if (!Number.isSafeInteger(time)) throw new InvalidTimestamp({ source: input.node.name, timestamp: time })
         watermark = generator.observe(time, value)
       } catch (error) {
-        return this.host.reject(site, { error, value, time: NaN, key: undefined })
+        return this.host.reject(input.site, { error, value, time: NaN, key: undefined })
       }
     }
-    site.counts.out++
-    into.push(value, time, undefined)
+    counts.out++
+    input.into.push(value, time, undefined)
     if (watermark > input.watermark) this.move(input, watermark)
   }
 
   private fromChannel(input: ChannelInput, limit: number): number {
     const { base, items } = input.upstream.channel()
     let taken = 0
-    while (taken < limit && !this.advancing && !this.host.full()) {
+    while (taken < limit && !this.isStopped()) {
       const batch = items[input.cursor.batch - base]
       if (batch === undefined) break
       let { row, step } = input.cursor
+      const { keys, stepRows, stepTimes, times, values } = batch
+      const end = Math.min(values.length, row + limit - taken)
+      const first = row
+      let nextStep = step < stepRows.length ? stepRows[step]! : Infinity
       // Steps may be left over at the end, and an advance may stop the batch anywhere: the cursor remembers both.
-      while (!this.advancing && !this.host.full()) {
-        if (step < batch.stepRows.length && batch.stepRows[step] === row) {
-          this.move(input, batch.stepTimes[step++]!)
+      while (!this.isStopped()) {
+        if (nextStep === row) {
+          this.move(input, stepTimes[step++]!)
+          nextStep = step < stepRows.length ? stepRows[step]! : Infinity
           continue
         }
-        if (row >= batch.rows || taken >= limit) break
-        input.into.push(batch.values[row], batch.times[row]!, batch.keys[row])
+        if (row >= end) break
+        input.into.push(values[row], times[row]!, keys[row])
         row++
-        taken++
       }
+      taken += row - first
       if (row < batch.rows || step < batch.stepRows.length || this.advancing) {
         input.cursor = { batch: input.cursor.batch, row, step }
         break
@@ -246,20 +297,51 @@ export class Task {
   /** An input's event time moves; everything that this makes due is done before the next row. */
   private move(input: { readonly root: RootClock; watermark: number }, watermark: number): void {
     if (!(watermark > input.watermark)) return
+    if (watermark === Infinity) for (const port of this.chain.ports) port.mark()
     input.watermark = watermark
-    if (input.root.refresh()) this.advance()
+    const { root } = input
+    const before = root.current()
+    if (!root.refresh()) return
+    const due = this.firstDue()
+    if (due < 0) return
+    root.departed(before)
+    this.advanceFrom(due)
   }
 
-  private advance(): boolean {
+  /** Which operator has something to do, of those upstream the first. Asked with every record that moves event time. */
+  private firstDue(): number {
+    const { timed } = this.chain
+    for (let i = 0; i < timed.length; i++) {
+      const operator = timed[i]!
+      if (operator.nextTimer <= operator.clock.current()) return i
+    }
+    return -1
+  }
+
+  /** Does what is due; false if the output budget, or a gate, leaves some of it to another step. */
+  private advanceFrom(first: number): boolean {
+    const { roots, timed } = this.chain
     this.advancing = true
-    for (let i = 0; i < this.chain.timed.length; i++) {
-      const operator = this.chain.timed[i]!
+    for (let i = first; i < timed.length; i++) {
+      const operator = timed[i]!
       const watermark = operator.clock.current()
-      if (operator.nextTimer <= watermark && !operator.advance(watermark)) return false
+      if (operator.nextTimer <= watermark && !operator.advance(watermark)) return this.interrupted(i + 1)
     }
     this.advancing = false
-    for (let i = 0; i < this.chain.roots.length; i++) this.chain.roots[i]!.settle()
+    for (const root of roots) root.settle()
     return true
+  }
+
+  /** The step ends here; nobody downstream may take what is still due for done. */
+  private interrupted(from: number): false {
+    const { timed } = this.chain
+    for (let i = from; i < timed.length; i++) if (timed[i]!.nextTimer <= timed[i]!.clock.current()) timed[i]!.hold()
+    return false
+  }
+
+  /** Nothing more is taken in by this step. */
+  private isStopped(): boolean {
+    return this.advancing || this.budget.spent >= this.batchRows
   }
 
   private settle(site: Site, policy: ErrorPolicy.Settled, { error, key, time, value }: Failure): void {
@@ -275,7 +357,7 @@ export class Task {
           original: value,
           reason: error instanceof Error ? error.message : String(error),
           timestamp: Number.isNaN(time) ? undefined : time,
-          key
+          key: key === undefined ? undefined : encodedKey(key as Identity)
         }
         this.chain.deadLetters!.push(0, letter, NaN, undefined)
         return
@@ -291,23 +373,27 @@ export class Task {
   snapshot(record: TaskRecord): TaskSnapshot {
     return {
       record,
-      splits: this.chain.splits.map(({ generator, inlet, node, watermark }) => ({
+      splits: this.chain.splits.map(({ ended, generator, inlet, node, watermark }) => ({
         source: node.name,
         split: inlet.split,
         watermark,
+        ended,
         generator: generator?.snapshot()
       })),
       inputs: this.chain.channels.map(({ watermark }) => watermark),
+      previous: this.chain.roots.map((root) => root.previous()),
       states: this.chain.stateful.map((state) => state.snapshot()),
       counts: this.chain.sites.map(({ counts }) => ({ ...counts })),
-      advancing: this.advancing
+      advancing: this.advancing,
+      spilled: this.chain.ports.map((port) => port.snapshot())
     }
   }
 
-  restore({ advancing, counts, inputs, record, splits, states }: TaskSnapshot): void {
+  restore({ advancing, counts, inputs, previous, record, spilled, splits, states }: TaskSnapshot): void {
     this.chain.splits.forEach((input, i) => {
-      const { generator, watermark } = splits[i]!
+      const { ended, generator, watermark } = splits[i]!
       input.watermark = watermark
+      input.ended = ended
       input.generator?.restore(generator)
       input.cursor = input.inlet.replayable && !input.inlet.isWhole ? 0 : record.splits[i]!.cursor
     })
@@ -315,14 +401,18 @@ export class Task {
       input.watermark = inputs[i]!
       input.cursor = record.cursors[i]!
     })
-    for (const root of this.chain.roots) root.refresh()
-    for (const root of this.chain.roots) root.settle()
+    this.chain.roots.forEach((root, i) => root.restore(previous[i]!))
     this.chain.stateful.forEach((state, i) => state.restore(states[i]))
     this.chain.sites.forEach(({ counts: live }, i) => Object.assign(live, counts[i]))
     this.advancing = advancing
-    for (const port of this.chain.ports) port.restore(record.channels)
+    this.chain.ports.forEach((port, i) => port.restore(record.channels, spilled[i]!))
+    this.spilling = spilled.some((batches) => batches.some((batch) => batch !== undefined))
   }
 }
+
+/** How many rows a channel takes before it is full. */
+const roomIn = ({ channels }: TaskRecord, out: ReadonlyArray<OutChannel>, channel: number): number =>
+  out[channel]!.capacity - fill(channels[channel]!, out[channel]!.cursor())
 
 /** A split's reader failed; the cause is the user's. */
 export class SourceFailed {

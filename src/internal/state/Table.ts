@@ -24,7 +24,8 @@ export interface Changes<K, V> {
   readonly deletes: ReadonlyArray<K>
 }
 
-interface Slot<K, V> {
+/** The place of a key; written through the table alone. */
+export interface Slot<K, V> {
   readonly key: K
   value: V | undefined
   version: number
@@ -128,8 +129,7 @@ export class Table<K extends Identity, V> {
 
   /** `put` at a place found by `slot`. */
   write(slot: Slot<K, V>, value: V): void {
-    if (this.closed) this.bump()
-    if (slot.version !== this.current) this.touch(slot)
+    if (this.closed || slot.version !== this.current) this.prepare(slot)
     slot.value = value
   }
 
@@ -145,6 +145,13 @@ export class Table<K extends Identity, V> {
     this.count--
     if (this.dead.size > this.maxTombstones) this.forgetOlderHalf()
     return true
+  }
+
+  /** The places of all live keys as of now; good until the key is deleted. */
+  liveSlots(): ReadonlyArray<Slot<K, V>> {
+    const slots: Array<Slot<K, V>> = []
+    for (const slot of this.slots.values()) if (slot.live) slots.push(slot)
+    return slots
   }
 
   *keys(): Generator<K, void> {
@@ -225,6 +232,12 @@ export class Table<K extends Identity, V> {
     this.floor = version
     this.current = version
     this.closed = true
+  }
+
+  /** Before the first write to a slot in a version. Apart, so that `write` is small enough to be inlined. */
+  private prepare(slot: Slot<K, V>): void {
+    if (this.closed) this.bump()
+    if (slot.version !== this.current) this.touch(slot)
   }
 
   private touch(slot: Slot<K, V>): void {

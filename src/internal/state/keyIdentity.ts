@@ -65,6 +65,12 @@ export const identifiedKey = <K>(schema: Schema.ConstraintCodec<K, unknown>): (i
   }
 }
 
+/** What an identity shows to people and files: the key itself, or its encoded form. */
+export const encodedKey = (identity: Identity): unknown => {
+  if (typeof identity !== "string" || identity.charCodeAt(0) !== 0) return identity
+  return identity.charCodeAt(1) === 0 ? identity.slice(1) : JSON.parse(identity.slice(1))
+}
+
 /** The identity of a value without a schema: what `keyIdentity` gives, with the value as its own encoded form. */
 export const identityOf = (value: unknown): Identity => primitiveIdentity(value) ?? mark + canonicalJson(value)
 

@@ -1,0 +1,2 @@
+export * as SeededScheduler from "./SeededScheduler.ts"
+export * as TestJob from "./TestJob.ts"
