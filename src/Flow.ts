@@ -18,8 +18,8 @@ import * as Stream from "effect/Stream"
 import type { Covariant, Invariant } from "effect/Types"
 import type { Fields } from "./Aggregate.ts"
 import type { ErrorPolicy } from "./ErrorPolicy.ts"
-import type { Edge, Ending, Node } from "./internal/plan/node.ts"
 import type { JobError } from "./FlowError.ts"
+import type { Edge, Ending, Node } from "./internal/plan/node.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import type { Partitioner } from "./Partitioner.ts"
 import type { Guarantee, Sink } from "./Sink.ts"
@@ -180,7 +180,8 @@ const untyped = <F>(f: F) => f as unknown as (value: unknown) => never
 /** @internal */
 export const edgeOf = (self: Flow<unknown, unknown, unknown, Trait>): Edge => inner(self).edge
 /** @internal */
-export const endingOf = (self: Output<unknown, unknown, Guarantee>): Ending => (self as unknown as { readonly ending: Ending }).ending
+export const endingOf = (self: Output<unknown, unknown, Guarantee>): Ending =>
+  (self as unknown as { readonly ending: Ending }).ending
 
 /**
  * @since 0.1.0
@@ -307,7 +308,10 @@ export const map: {
     f: (value: A) => B,
     options?: OperatorOptions
   ): Flow<B, E, R, T>
-} = dual(subjectIsFlow, (self: Inner, f: unknown, options?: OperatorOptions) => flow(transform("map", self, f, options), undefined))
+} = dual(
+  subjectIsFlow,
+  (self: Inner, f: unknown, options?: OperatorOptions) => flow(transform("map", self, f, options), undefined)
+)
 
 /**
  * Replaces every element by any number of others, which inherit its time.
@@ -405,11 +409,12 @@ export const filter: {
  * @since 0.1.0
  * @category mapping
  */
-export const typed = <A>(schema: Schema.Codec<A, unknown>) =>
-<E, R, T extends Trait, K = never>(self: AnyFlow<K, A, E, R, T>): Keep<K, A, E, R, T> => {
-  const { edge: { node, output }, keySchema } = inner(self)
-  return hasProperty(self, KeyedTypeId) ? keyed(node, schema, keySchema, output) : flow(node, schema, output)
-}
+export const typed =
+  <A>(schema: Schema.Codec<A, unknown>) =>
+  <E, R, T extends Trait, K = never>(self: AnyFlow<K, A, E, R, T>): Keep<K, A, E, R, T> => {
+    const { edge: { node, output }, keySchema } = inner(self)
+    return hasProperty(self, KeyedTypeId) ? keyed(node, schema, keySchema, output) : flow(node, schema, output)
+  }
 
 /**
  * Both flows as one. Records of each keep their order; between the two there is none. The watermark is the lesser one.
@@ -469,19 +474,28 @@ export const split: {
     branches: B & Branches<A>,
     options?: { readonly onError?: ErrorPolicy }
   ): SplitOutputs<A, B, E, R, T>
-} = dual(subjectIsFlow, (self: Inner, name: string, branches: Branches<unknown>, options?: { readonly onError?: ErrorPolicy }): never => {
-  if (Object.hasOwn(branches, "otherwise")) {
-    throw new PlanInvalid({
-      operator: name,
-      problem: "has a branch named \"otherwise\", which is the output for elements that no branch took",
-      remedy: "give the branch another name"
-    })
+} = dual(
+  subjectIsFlow,
+  (self: Inner, name: string, branches: Branches<unknown>, options?: { readonly onError?: ErrorPolicy }): never => {
+    if (Object.hasOwn(branches, "otherwise")) {
+      throw new PlanInvalid({
+        operator: name,
+        problem: "has a branch named \"otherwise\", which is the output for elements that no branch took",
+        remedy: "give the branch another name"
+      })
+    }
+    const node: Node = {
+      _tag: "Split",
+      name,
+      input: self.edge,
+      branches: Object.entries(branches),
+      onError: options?.onError
+    }
+    const outputs = Object.create(Pipe)
+    for (const branch of [...Object.keys(branches), "otherwise"]) outputs[branch] = flow(node, self.schema, branch)
+    return outputs as never
   }
-  const node: Node = { _tag: "Split", name, input: self.edge, branches: Object.entries(branches), onError: options?.onError }
-  const outputs = Object.create(Pipe)
-  for (const branch of [...Object.keys(branches), "otherwise"]) outputs[branch] = flow(node, self.schema, branch)
-  return outputs as never
-})
+)
 
 /**
  * Partitions by key: windows, patterns and joins work per key. The key's schema decides its type and its encoding;
@@ -506,14 +520,18 @@ export const keyBy: {
 } = dual(
   subjectIsFlow,
   (self: Inner, key: unknown, schema: Schema.Codec<unknown, unknown>, options?: OperatorOptions) =>
-    keyed({
-      _tag: "KeyBy",
-      name: options?.name,
-      input: self.edge,
-      key: untyped(key),
-      schema,
-      onError: options?.onError
-    }, self.schema, schema)
+    keyed(
+      {
+        _tag: "KeyBy",
+        name: options?.name,
+        input: self.edge,
+        key: untyped(key),
+        schema,
+        onError: options?.onError
+      },
+      self.schema,
+      schema
+    )
 )
 
 /**
@@ -617,24 +635,29 @@ export const aggregate: {
     self: Windowed<K, A, E, R, T>,
     fields: Fields<A, Out>
   ): WindowOutputs<K, A, { readonly [N in keyof Out]: Out[N] }, E, R, T>
-} = dual((args) => isWindowed(args[0]), (windowed: { readonly cut: Cut }, fields: Fields<unknown, Record<string, unknown>>): never => {
-  const { name, options, self, window } = windowed.cut
-  const node: Node = {
-    _tag: "Window",
-    name,
-    input: self.edge,
-    window,
-    allowedLatenessMillis: options?.allowedLateness === undefined ? undefined : Duration.toMillis(options.allowedLateness),
-    fields: Object.entries(fields),
-    key: { schema: self.keySchema },
-    element: self.schema,
-    onError: options?.onError
+} = dual(
+  (args) => isWindowed(args[0]),
+  (windowed: { readonly cut: Cut }, fields: Fields<unknown, Record<string, unknown>>): never => {
+    const { name, options, self, window } = windowed.cut
+    const node: Node = {
+      _tag: "Window",
+      name,
+      input: self.edge,
+      window,
+      allowedLatenessMillis: options?.allowedLateness === undefined
+        ? undefined
+        : Duration.toMillis(options.allowedLateness),
+      fields: Object.entries(fields),
+      key: { schema: self.keySchema },
+      element: self.schema,
+      onError: options?.onError
+    }
+    return Object.assign(Object.create(Pipe), {
+      results: flow(node, undefined, "results"),
+      late: flow(node, undefined, "late")
+    }) as never
   }
-  return Object.assign(Object.create(Pipe), {
-    results: flow(node, undefined, "results"),
-    late: flow(node, undefined, "late")
-  }) as never
-})
+)
 
 /**
  * Ends a flow in a sink. The name identifies the output in plans and metrics.
@@ -743,7 +766,10 @@ export const toStream: {
   <A, E, R>(self: Flow<A, E, R, "no event time">, options?: ToStreamOptions): Stream.Stream<A, E | JobError, R>
 } = dual(
   subjectIsFlow,
-  (self: Flow<unknown, unknown, unknown, "no event time">, options?: ToStreamOptions): Stream.Stream<never, never, never> =>
+  (
+    self: Flow<unknown, unknown, unknown, "no event time">,
+    options?: ToStreamOptions
+  ): Stream.Stream<never, never, never> =>
     // The description knows nothing of the runtime: this one door is looked for when somebody goes through it.
     Stream.unwrap(Effect.map(
       Effect.promise(() => import("./internal/runtime/toStream.ts")),

@@ -45,10 +45,12 @@ export class OperatorFailed extends Schema.TaggedError<OperatorFailed>("millrace
  * @since 0.1.0
  * @category errors
  */
-export class InvalidTimestamp extends Schema.TaggedError<InvalidTimestamp>("millrace/InvalidTimestamp")("InvalidTimestamp", {
-  source: Schema.String,
-  timestamp: Schema.Unknown
-}) {
+export class InvalidTimestamp
+  extends Schema.TaggedError<InvalidTimestamp>("millrace/InvalidTimestamp")("InvalidTimestamp", {
+    source: Schema.String,
+    timestamp: Schema.Unknown
+  })
+{
   override get message() {
     return `Source "${this.source}" gave a record with the time ${String(this.timestamp)}: `
       + "`time` must answer with whole epoch milliseconds"
@@ -61,10 +63,12 @@ export class InvalidTimestamp extends Schema.TaggedError<InvalidTimestamp>("mill
  * @since 0.1.0
  * @category errors
  */
-export class RecordUndecodable extends Schema.TaggedError<RecordUndecodable>("millrace/RecordUndecodable")("RecordUndecodable", {
-  source: Schema.String,
-  reason: Schema.String
-}) {
+export class RecordUndecodable
+  extends Schema.TaggedError<RecordUndecodable>("millrace/RecordUndecodable")("RecordUndecodable", {
+    source: Schema.String,
+    reason: Schema.String
+  })
+{
   override get message() {
     return `Source "${this.source}" could not decode a record: ${this.reason}`
   }
@@ -76,11 +80,13 @@ export class RecordUndecodable extends Schema.TaggedError<RecordUndecodable>("mi
  * @since 0.1.0
  * @category errors
  */
-export class PartitionInvalid extends Schema.TaggedError<PartitionInvalid>("millrace/PartitionInvalid")("PartitionInvalid", {
-  partitioner: Schema.String,
-  chosen: Schema.Unknown,
-  partitions: Schema.Int
-}) {
+export class PartitionInvalid
+  extends Schema.TaggedError<PartitionInvalid>("millrace/PartitionInvalid")("PartitionInvalid", {
+    partitioner: Schema.String,
+    chosen: Schema.Unknown,
+    partitions: Schema.Int
+  })
+{
   override get message() {
     return `Partitioner "${this.partitioner}" chose partition ${String(this.chosen)}: `
       + `answer with an integer from 0 to ${this.partitions - 1}`
@@ -140,13 +146,17 @@ export class JobNotRunning extends Schema.TaggedError<JobNotRunning>("millrace/J
  * @since 0.1.0
  * @category errors
  */
-export class OperatorUnknown extends Schema.TaggedError<OperatorUnknown>("millrace/OperatorUnknown")("OperatorUnknown", {
-  job: Schema.String,
-  operator: Schema.String,
-  known: Schema.Array(Schema.String)
-}) {
+export class OperatorUnknown
+  extends Schema.TaggedError<OperatorUnknown>("millrace/OperatorUnknown")("OperatorUnknown", {
+    job: Schema.String,
+    operator: Schema.String,
+    known: Schema.Array(Schema.String)
+  })
+{
   override get message() {
-    return `Job "${this.job}" has no operator "${this.operator}" here; it has ${this.known.map((name) => `"${name}"`).join(", ")}`
+    return `Job "${this.job}" has no operator "${this.operator}" here; it has ${
+      this.known.map((name) => `"${name}"`).join(", ")
+    }`
   }
 }
 

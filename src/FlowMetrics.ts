@@ -9,8 +9,7 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import type { Counts } from "./internal/machine/operator.ts"
-import type { JobStatus } from "./internal/runtime/job.ts"
+import type { Counts, JobStatus } from "./JobStatus.ts"
 
 const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
 const gauge = (name: string, description: string) => Metric.gauge(name, { description })
@@ -35,14 +34,20 @@ export const recordsOut = counter("millrace_records_out", "Records that an opera
  * @since 0.1.0
  * @category metrics
  */
-export const recordsLate = counter("millrace_records_late", "Records that came after all their windows had expired [records]")
+export const recordsLate = counter(
+  "millrace_records_late",
+  "Records that came after all their windows had expired [records]"
+)
 /**
  * Records that came too late for some of their windows and counted in the others. Unit: records.
  *
  * @since 0.1.0
  * @category metrics
  */
-export const recordsPartlyLate = counter("millrace_records_partly_late", "Records too late for some of their windows [records]")
+export const recordsPartlyLate = counter(
+  "millrace_records_partly_late",
+  "Records too late for some of their windows [records]"
+)
 /**
  * Records that no window covers. Unit: records.
  *
@@ -186,6 +191,7 @@ export const recorder = (job: string): Recorder => {
   })
   return {
     record,
-    every: (interval, status) => Effect.forever(Effect.andThen(Effect.sleep(interval), Effect.suspend(() => record(status()))))
+    every: (interval, status) =>
+      Effect.forever(Effect.andThen(Effect.sleep(interval), Effect.suspend(() => record(status()))))
   }
 }

@@ -20,6 +20,7 @@ import type { BufferFull, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
 import * as graph from "./internal/plan/graph.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import * as jobRuntime from "./internal/runtime/job.ts"
+import type { JobStatus } from "./JobStatus.ts"
 import * as Plan from "./Plan.ts"
 import type { Guarantee, Sink } from "./Sink.ts"
 import type { QueueSource } from "./Source.ts"
@@ -153,26 +154,12 @@ export interface RunOptions {
 export type JobError = FlowError.JobError
 
 /**
- * One operator in one partition. Counts are of records since the job began, as of the last commit.
+ * What a job says of itself: operators, sinks, buffers, restarts.
  *
  * @since 0.1.0
  * @category models
  */
-export type OperatorStatus = jobRuntime.OperatorStatus
-
-/**
- * A buffer: its bound, what it holds and the most it ever held, in records.
- *
- * @since 0.1.0
- * @category models
- */
-export type BufferStatus = jobRuntime.BufferStatus
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type JobStatus = jobRuntime.JobStatus
+export type { BufferStatus, JobStatus, OperatorStatus, PartitionStatus, SinkStatus } from "./JobStatus.ts"
 
 /**
  * A running job. It lives in the scope it was launched in and ends with it.
@@ -186,7 +173,10 @@ export interface Handle<out E = never> {
   readonly status: Effect.Effect<JobStatus>
   /** Offers a record to a `Source.queue` of the job; what happens when it is full is the queue's policy. */
   readonly push: <A>(source: QueueSource<A>, value: NoInfer<A>) => Effect.Effect<void, BufferFull | JobNotRunning>
-  readonly pushAll: <A>(source: QueueSource<A>, values: Iterable<NoInfer<A>>) => Effect.Effect<void, BufferFull | JobNotRunning>
+  readonly pushAll: <A>(
+    source: QueueSource<A>,
+    values: Iterable<NoInfer<A>>
+  ) => Effect.Effect<void, BufferFull | JobNotRunning>
   /** Takes in nothing more until `resume`; what is under way goes on. */
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
@@ -195,7 +185,10 @@ export interface Handle<out E = never> {
   /** Takes in nothing more, moves event time to the end, so that every window fires, and waits until all is written. */
   readonly drain: Effect.Effect<void, E | JobError>
   /** @internal */
-  readonly query: (operator: string, key: unknown) => Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown>
+  readonly query: (
+    operator: string,
+    key: unknown
+  ) => Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown>
   /** @internal */
   readonly labelOf: (flow: Flow.Flow<unknown, unknown, unknown, Flow.Trait>) => string
 }
@@ -213,7 +206,11 @@ export const launch: {
   (args) => isJob(args[0]),
   // The runtime works with erased channels; the job's type has counted them.
   <E, R>(job: Job<E, R>, options?: RunOptions) =>
-    jobRuntime.launch(job.program, checked(job, options)) as Effect.Effect<Handle<E>, never, R | CheckpointStore | Scope>
+    jobRuntime.launch(job.program, checked(job, options)) as Effect.Effect<
+      Handle<E>,
+      never,
+      R | CheckpointStore | Scope
+    >
 )
 
 /**
@@ -242,7 +239,11 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
     if (Number.isInteger(value) && value >= 1 && value <= most) continue
     throw new InvalidRunOption({ job: job.name, option, value })
   }
-  return { ...settings, checkpointEvery: options?.checkpointEvery ?? "1 second", restarts: options?.restarts ?? Supervision.standard }
+  return {
+    ...settings,
+    checkpointEvery: options?.checkpointEvery ?? "1 second",
+    restarts: options?.restarts ?? Supervision.standard
+  }
 }
 
 /**
@@ -251,11 +252,13 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
  * @since 0.1.0
  * @category errors
  */
-export class InvalidRunOption extends Schema.TaggedError<InvalidRunOption>("millrace/InvalidRunOption")("InvalidRunOption", {
-  job: Schema.String,
-  option: Schema.String,
-  value: Schema.Unknown
-}) {
+export class InvalidRunOption
+  extends Schema.TaggedError<InvalidRunOption>("millrace/InvalidRunOption")("InvalidRunOption", {
+    job: Schema.String,
+    option: Schema.String,
+    value: Schema.Unknown
+  })
+{
   override get message() {
     const range = this.option === "partitions" ? "from 1 to 128" : "of at least 1"
     return `Job "${this.job}" was started with ${this.option} ${String(this.value)}: give a whole number ${range}`
@@ -294,7 +297,11 @@ export const query: {
   ): Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown>
 } = dual(
   3,
-  (handle: Handle, operator: string | Flow.Flow<unknown>, key: unknown): Effect.Effect<never, JobNotRunning | OperatorUnknown> =>
+  (
+    handle: Handle,
+    operator: string | Flow.Flow<unknown>,
+    key: unknown
+  ): Effect.Effect<never, JobNotRunning | OperatorUnknown> =>
     handle.query(typeof operator === "string" ? operator : handle.labelOf(operator), key) as Effect.Effect<
       never,
       JobNotRunning | OperatorUnknown

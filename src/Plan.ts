@@ -114,7 +114,9 @@ const detailsOf = ({ allowedLatenessMillis, node }: graphs.Operator): string => 
 export const toText = (self: Plan, options?: { readonly partitions?: number }): string => {
   const partitions = options?.partitions ?? 1
   const { components, exchanges, stageOf } = layouts.make(self.graph, partitions)
-  const lines = [`job ${self.job}, ${partitions === 1 ? "1 partition" : `${partitions} partitions`}, plan ${fingerprint(self)}`]
+  const lines = [
+    `job ${self.job}, ${partitions === 1 ? "1 partition" : `${partitions} partitions`}, plan ${fingerprint(self)}`
+  ]
   for (const { stages } of components) {
     for (const stage of stages) {
       lines.push(`  stage ${stage.id}`)
@@ -143,7 +145,8 @@ export const toText = (self: Plan, options?: { readonly partitions?: number }): 
  */
 export const toMermaid = (self: Plan, options?: { readonly partitions?: number }): string => {
   const { exchanges } = layouts.make(self.graph, options?.partitions ?? 1)
-  const text = (parts: ReadonlyArray<string>) => `"${parts.filter((part) => part !== "").join("<br/>").replaceAll("\"", "#quot;")}"`
+  const text = (parts: ReadonlyArray<string>) =>
+    `"${parts.filter((part) => part !== "").join("<br/>").replaceAll("\"", "#quot;")}"`
   const lines = ["flowchart LR"]
   self.operators.forEach(({ details, kind, name }, id) => {
     const [open, close] = kind === "source" ? ["([", "])"] : ["[", "]"]

@@ -169,7 +169,10 @@ export const make = <A, E = never, R = never>(options: {
     replayable: options.replayable,
     // What `Exclude` takes away here, `Ambient` gives back in the body: TypeScript cannot see that for a generic R.
     splits: options.splits as Effect.Effect<ReadonlyArray<string>, E, Exclude<R, Ambient> | Ambient>,
-    open: options.open as (split: string, position: Position | undefined) => Effect.Effect<Reader<A, E>, E, Exclude<R, Ambient> | Ambient>
+    open: options.open as (
+      split: string,
+      position: Position | undefined
+    ) => Effect.Effect<Reader<A, E>, E, Exclude<R, Ambient> | Ambient>
   })
 
 /**
@@ -193,7 +196,10 @@ export const memorySplits = <A>(
   splits: ReadonlyArray<ReadonlyArray<A>>,
   options?: { readonly schema?: Schema.Codec<A, unknown> }
 ): Source<A> =>
-  fromBody(splits.length === 1 ? "memory" : `memory, ${splits.length} splits`, true, options?.schema, { _tag: "Memory", splits })
+  fromBody(splits.length === 1 ? "memory" : `memory, ${splits.length} splits`, true, options?.schema, {
+    _tag: "Memory",
+    splits
+  })
 
 /**
  * Anything that can be iterated; iteration goes on only as fast as the job reads, so it may be endless.
@@ -280,7 +286,11 @@ export const csv = <A>(
 ): Source<A, FileError> => {
   const separator = options?.separator ?? ","
   if (separator.length !== 1 || /["\r\n]/.test(separator)) {
-    throw new InvalidSource({ option: "separator", value: separator, remedy: "give one character, no quote and no line end" })
+    throw new InvalidSource({
+      option: "separator",
+      value: separator,
+      remedy: "give one character, no quote and no line end"
+    })
   }
   return make({
     description: `csv ${path}`,
@@ -321,7 +331,11 @@ export const queue = <A>(options?: {
 }): QueueSource<A> => {
   const capacity = options?.capacity ?? 1024
   if (!Number.isInteger(capacity) || capacity < 1) {
-    throw new InvalidSource({ option: "capacity", value: capacity, remedy: "give a whole number of records, 1 or more" })
+    throw new InvalidSource({
+      option: "capacity",
+      value: capacity,
+      remedy: "give a whole number of records, 1 or more"
+    })
   }
   return fromBody("queue", false, options?.schema, {
     _tag: "Queue",

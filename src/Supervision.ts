@@ -22,10 +22,12 @@ export interface RestartIntensity {
  * @since 0.1.0
  * @category errors
  */
-export class InvalidIntensity extends Schema.TaggedError<InvalidIntensity>("millrace/InvalidIntensity")("InvalidIntensity", {
-  option: Schema.Literals(["max", "within", "delay"]),
-  value: Schema.Unknown
-}) {
+export class InvalidIntensity
+  extends Schema.TaggedError<InvalidIntensity>("millrace/InvalidIntensity")("InvalidIntensity", {
+    option: Schema.Literals(["max", "within", "delay"]),
+    value: Schema.Unknown
+  })
+{
   override get message() {
     return this.option === "max"
       ? `A restart intensity has a max of ${String(this.value)}: give a whole number, zero or more`
@@ -49,7 +51,9 @@ export const restarts = (options: {
   readonly within: Duration.Input
   readonly delay?: Duration.Input
 }): RestartIntensity => {
-  if (!Number.isSafeInteger(options.max) || options.max < 0) throw new InvalidIntensity({ option: "max", value: options.max })
+  if (!Number.isSafeInteger(options.max) || options.max < 0) {
+    throw new InvalidIntensity({ option: "max", value: options.max })
+  }
   const millis = (option: "within" | "delay", input: Duration.Input): number => {
     const value = Duration.toMillis(input)
     if (!Number.isFinite(value) || value < 0) throw new InvalidIntensity({ option, value: input })

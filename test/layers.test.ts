@@ -28,6 +28,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "Source.ts",
     "Sink.ts",
     "FlowError.ts",
+    "JobStatus.ts",
     "State.ts",
     "Plan.ts",
     "internal/plan/"

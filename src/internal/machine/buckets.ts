@@ -204,7 +204,13 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     this.pane(bucket, key, value, "on-time", this.options.allowedLatenessMillis === 0 || watermark === Infinity)
   }
 
-  private pane(bucket: Bucket, key: Identity, acc: Accumulated, timing: Pane<unknown, unknown>["timing"], isLast: boolean): void {
+  private pane(
+    bucket: Bucket,
+    key: Identity,
+    acc: Accumulated,
+    timing: Pane<unknown, unknown>["timing"],
+    isLast: boolean
+  ): void {
     const { end, panes, window } = bucket
     let value: unknown
     try {
@@ -237,7 +243,14 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     let bucket = this.buckets.get(id)
     if (bucket === undefined) {
       const { end, start } = window
-      bucket = { start, end, window: { start, end }, cells: new Table(), panes: new Table(), fired: end - 1 <= watermark }
+      bucket = {
+        start,
+        end,
+        window: { start, end },
+        cells: new Table(),
+        panes: new Table(),
+        fired: end - 1 <= watermark
+      }
       this.buckets.set(id, bucket)
       this.timers.push(bucket.end - 1, bucket)
       this.nextTimer = this.timers.least

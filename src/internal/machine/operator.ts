@@ -2,6 +2,7 @@
  * What the operators of one stage say to each other while a batch runs through them, record by record.
  */
 import type { ErrorPolicy, Settled } from "../../ErrorPolicy.ts"
+import type * as JobStatus from "../../JobStatus.ts"
 
 /** Takes records. `time` is NaN in flows without event time; `key` is the key's identity, undefined without one. */
 export interface Receiver {
@@ -33,16 +34,8 @@ export interface Stateful {
   restore(snapshot: unknown): void
 }
 
-/** Counters of one operator in one partition. They belong to the epoch, like any output. */
-export interface Counts {
-  in: number
-  out: number
-  late: number
-  partlyLate: number
-  outside: number
-  skipped: number
-  dead: number
-}
+/** Counters of one operator in one partition, as its status shows them; here they count. */
+export type Counts = { -readonly [Name in keyof JobStatus.Counts]: number }
 
 export const noCounts = (): Counts => ({ in: 0, out: 0, late: 0, partlyLate: 0, outside: 0, skipped: 0, dead: 0 })
 

@@ -66,7 +66,10 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
     }
     const merged = this.extended(live, from, to, time, fields.add(this.merge(live, from, to), value, time))
     const isLate = merged.last + gapMillis - 1 <= watermark
-    this.store(identity, live.toSpliced(from, to - from, isLate ? { ...merged, fired: true, panes: merged.panes + 1 } : merged))
+    this.store(
+      identity,
+      live.toSpliced(from, to - from, isLate ? { ...merged, fired: true, panes: merged.panes + 1 } : merged)
+    )
     if (isLate) this.pane(identity, merged, "late", false)
   }
 
@@ -113,7 +116,13 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
     if (from === to) return { start: time, last: time, acc, panes: 0, fired: false }
     let panes = 0
     for (let i = from; i < to; i++) panes = Math.max(panes, live[i]!.panes)
-    return { start: Math.min(live[from]!.start, time), last: Math.max(live[to - 1]!.last, time), acc, panes, fired: false }
+    return {
+      start: Math.min(live[from]!.start, time),
+      last: Math.max(live[to - 1]!.last, time),
+      acc,
+      panes,
+      fired: false
+    }
   }
 
   private store(key: Identity, live: ReadonlyArray<Session>): void {
@@ -148,7 +157,9 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
       return [session.fired || end - 1 > due ? session : { ...session, fired: true, panes: session.panes + 1 }]
     })
     this.store(key, kept)
-    for (const session of firing) this.pane(key, session, "on-time", allowedLatenessMillis === 0 || watermark === Infinity)
+    for (const session of firing) {
+      this.pane(key, session, "on-time", allowedLatenessMillis === 0 || watermark === Infinity)
+    }
   }
 
   private boundsOf({ last, start }: Session) {

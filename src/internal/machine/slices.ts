@@ -50,7 +50,9 @@ class MergeQueue {
     for (let i = this.back.length - 1; i >= 0 && this.back[i]!.start >= start; i--) {
       const slice = this.back[i]!
       const later = this.front.at(-1)
-      this.front.push(later === undefined ? slice : { start: slice.start, acc: this.fields.merge(slice.acc, later.acc) })
+      this.front.push(
+        later === undefined ? slice : { start: slice.start, acc: this.fields.merge(slice.acc, later.acc) }
+      )
     }
     this.back = []
     this.backAcc = this.fields.zero
@@ -152,7 +154,9 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     if (this.starts.length === 0) return found
     for (let end = this.firstEnd(this.starts[0]!); end - sizeMillis <= this.starts.at(-1)!; end += everyMillis) {
       const acc = this.merge(end - sizeMillis, end, key as Identity)
-      if (acc !== undefined) found.push({ window: { start: end - sizeMillis, end }, value: this.options.fields.done(acc.acc) })
+      if (acc !== undefined) {
+        found.push({ window: { start: end - sizeMillis, end }, value: this.options.fields.done(acc.acc) })
+      }
     }
     return found
   }
@@ -230,7 +234,9 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     for (const sliceStart of this.starts) {
       if (sliceStart < from) continue
       if (sliceStart >= end) break
-      for (const { key, value } of this.slices.get(sliceStart)!.cells.entries()) this.queueOf(key).push(sliceStart, value)
+      for (const { key, value } of this.slices.get(sliceStart)!.cells.entries()) {
+        this.queueOf(key).push(sliceStart, value)
+      }
     }
     this.queuedFrom = start
     this.queuedTo = end
@@ -257,7 +263,13 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     this.pane(start, end, key, "on-time", this.options.allowedLatenessMillis === 0 || watermark === Infinity)
   }
 
-  private pane(start: number, end: number, key: Identity, timing: Pane<unknown, unknown>["timing"], isLast: boolean): void {
+  private pane(
+    start: number,
+    end: number,
+    key: Identity,
+    timing: Pane<unknown, unknown>["timing"],
+    isLast: boolean
+  ): void {
     const { allowedLatenessMillis, fields, keyOf } = this.options
     const queued = start === this.queuedFrom && end === this.queuedTo ? this.queues.get(key) : undefined
     const window = { start, end }
@@ -290,14 +302,18 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
       if (sliceStart >= end) break
       const { cells } = this.slices.get(sliceStart)!
       if (!cells.has(key)) continue
-      merged = { acc: this.options.fields.merge(merged === undefined ? this.options.fields.zero : merged.acc, cells.get(key)) }
+      merged = {
+        acc: this.options.fields.merge(merged === undefined ? this.options.fields.zero : merged.acc, cells.get(key))
+      }
     }
     return merged
   }
 
   private late(value: unknown, time: number, key: Identity, first: number, last: number, watermark: number): void {
     const windows: Array<Bounds> = []
-    for (let end = first; end <= last; end += this.shape.everyMillis) windows.push({ start: end - this.shape.sizeMillis, end })
+    for (let end = first; end <= last; end += this.shape.everyMillis) {
+      windows.push({ start: end - this.shape.sizeMillis, end })
+    }
     const late: Late<unknown> = { value, windows, lateByMillis: watermark - time, watermark }
     this.emit.count("late")
     this.emit.out("late", late, time, key)
@@ -307,7 +323,9 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
   private expire(watermark: number): void {
     const { allowedLatenessMillis } = this.options
     let gone = 0
-    while (gone < this.starts.length && this.lastEnd(this.starts[gone]!) - 1 + allowedLatenessMillis <= watermark) gone++
+    while (gone < this.starts.length && this.lastEnd(this.starts[gone]!) - 1 + allowedLatenessMillis <= watermark) {
+      gone++
+    }
     for (const start of this.starts.slice(0, gone)) this.drop(start)
     for (const end of this.panes.keys()) if (end - 1 + allowedLatenessMillis <= watermark) this.panes.delete(end)
     if (this.starts.length === 0) {
@@ -362,7 +380,9 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
 }
 
 /** The greatest point of the grid at or before `time`. */
-const alignDown = (time: number, step: number, offset: number): number => Math.floor((time - offset) / step) * step + offset
+const alignDown = (time: number, step: number, offset: number): number =>
+  Math.floor((time - offset) / step) * step + offset
 
 /** The least point of the grid at or after `time`. */
-const alignUp = (time: number, step: number, offset: number): number => Math.ceil((time - offset) / step) * step + offset
+const alignUp = (time: number, step: number, offset: number): number =>
+  Math.ceil((time - offset) / step) * step + offset

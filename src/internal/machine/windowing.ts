@@ -3,7 +3,7 @@ import { WindowBoundsInvalid } from "../../FlowError.ts"
 import type { Emit, Machine } from "../../Machine.ts"
 import * as Window from "../../Window.ts"
 import type { WindowNode } from "../plan/node.ts"
-import { type Identity, identifiedKey } from "../state/keyIdentity.ts"
+import { identifiedKey, type Identity } from "../state/keyIdentity.ts"
 import { Buckets, type WindowOptions } from "./buckets.ts"
 import { Fields } from "./fields.ts"
 import type { Clock, Host, Receiver, Site, Stateful, Timed } from "./operator.ts"
@@ -13,7 +13,9 @@ import { Slices } from "./slices.ts"
 
 /** The machine of a window; `allowedLatenessMillis` is what remains after inheritance. */
 export const machine = (node: WindowNode, allowedLatenessMillis: number, emit: Emit<unknown>): Machine<unknown> => {
-  const keyOf: (identity: Identity) => unknown = node.key.schema === undefined ? () => undefined : identifiedKey(node.key.schema)
+  const keyOf: (identity: Identity) => unknown = node.key.schema === undefined
+    ? () => undefined
+    : identifiedKey(node.key.schema)
   const options: WindowOptions = { fields: new Fields(node.fields), allowedLatenessMillis, keyOf }
   const { window } = node
   switch (window._tag) {

@@ -67,7 +67,11 @@ export const make = (job: string, endings: ReadonlyArray<Ending>): Graph => {
   }
   const drop = (port: Port, reason: string): void => {
     if (reason.trim() === "") {
-      refuse(operators[port.operator]!.label, `discards its output "${port.output}" without a reason`, "say why it may be dropped")
+      refuse(
+        operators[port.operator]!.label,
+        `discards its output "${port.output}" without a reason`,
+        "say why it may be dropped"
+      )
     }
     discarded.push({ port: consume(port), reason })
   }
@@ -134,11 +138,19 @@ const nameOf = (node: Operator["node"]): string | undefined => {
   }
 }
 
-const labelOf = (node: Operator["node"], upstream: ReadonlyArray<Operator>, taken: ReadonlyMap<string, Operator>): string => {
+const labelOf = (
+  node: Operator["node"],
+  upstream: ReadonlyArray<Operator>,
+  taken: ReadonlyMap<string, Operator>
+): string => {
   const name = nameOf(node)
   if (name !== undefined) {
     if (name.trim() === "") {
-      refuse(name, `is a ${kindOf(node)} without a name`, "give it a name that is not empty: its state, metrics and errors are found by it")
+      refuse(
+        name,
+        `is a ${kindOf(node)} without a name`,
+        "give it a name that is not empty: its state, metrics and errors are found by it"
+      )
     }
     const other = taken.get(name)
     if (other !== undefined) {
@@ -186,7 +198,9 @@ const check = ({ label, node, timed }: Operator): void => {
     refuse(label, `has an allowed lateness of ${lateness} ms`, "give whole milliseconds, zero or more, and finite")
   }
   for (const [field, aggregate] of node.fields) {
-    if (!Aggregate.isAggregate(aggregate)) refuse(label, `computes "${field}" by something that is no aggregate`, "use one of Aggregate")
+    if (!Aggregate.isAggregate(aggregate)) {
+      refuse(label, `computes "${field}" by something that is no aggregate`, "use one of Aggregate")
+    }
     if (aggregate.keepsRecords && aggregate.state(node.element) === undefined) {
       refuse(
         label,

@@ -58,7 +58,13 @@ class Groups {
 
 /** With one partition nothing has to be exchanged, so every component is one stage. */
 const routeInto = (operator: Operator, partitions: number): Route | undefined =>
-  partitions === 1 ? undefined : operator.node._tag === "KeyBy" ? "Key" : operator.node._tag === "Partition" ? "Rule" : undefined
+  partitions === 1
+    ? undefined
+    : operator.node._tag === "KeyBy"
+    ? "Key"
+    : operator.node._tag === "Partition"
+    ? "Rule"
+    : undefined
 
 export const make = ({ operators, outlets }: Graph, partitions: number): Layout => {
   // An operator's level is how many exchanges lie before it; exchanges only go up, so stages cannot wait in a circle.
@@ -73,13 +79,15 @@ export const make = ({ operators, outlets }: Graph, partitions: number): Layout 
   for (const operator of operators) {
     operator.inputs.forEach((from, input) => {
       connected.join(from.operator, operator.id)
-      const route = routeInto(operator, partitions) ?? (levels[from.operator] === levels[operator.id] ? undefined : "Forward")
+      const route = routeInto(operator, partitions) ??
+        (levels[from.operator] === levels[operator.id] ? undefined : "Forward")
       if (route === undefined) local.join(from.operator, operator.id)
       else exchanges.push({ id: exchanges.length, from, to: { operator: operator.id, input }, route })
     })
   }
   const stageOf: Array<number> = []
-  const byLevel = (a: ReadonlyArray<number>, b: ReadonlyArray<number>) => levels[a[0]!]! - levels[b[0]!]! || a[0]! - b[0]!
+  const byLevel = (a: ReadonlyArray<number>, b: ReadonlyArray<number>) =>
+    levels[a[0]!]! - levels[b[0]!]! || a[0]! - b[0]!
   const stages = [...local.groups()].sort(byLevel).map((members, id): Stage => {
     for (const member of members) stageOf[member] = id
     return { id, operators: members }

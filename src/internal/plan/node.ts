@@ -21,7 +21,15 @@ export interface Key {
   readonly schema: Codec<unknown, unknown> | undefined
 }
 
-export type Node = SourceNode | TransformNode | MergeNode | SplitNode | KeyByNode | PartitionNode | OnlyNode | WindowNode
+export type Node =
+  | SourceNode
+  | TransformNode
+  | MergeNode
+  | SplitNode
+  | KeyByNode
+  | PartitionNode
+  | OnlyNode
+  | WindowNode
 
 export interface SourceNode {
   readonly _tag: "Source"

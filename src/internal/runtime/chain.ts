@@ -100,7 +100,9 @@ export interface Wiring {
 }
 
 /** Numbers a task's out channels the same way for those who read them. */
-export const outChannelsOf = (options: Pick<ChainOptions, "graph" | "layout" | "stage" | "deadLetters">): ReadonlyArray<string> => {
+export const outChannelsOf = (
+  options: Pick<ChainOptions, "graph" | "layout" | "stage" | "deadLetters">
+): ReadonlyArray<string> => {
   const { deadLetters, graph, layout, stage } = options
   const own = (operator: number) => stage.operators.includes(operator)
   return [
@@ -271,7 +273,12 @@ export class Chain {
         return (receiverOf) => new KeyOperator(site, host, keyOf, receiverOf("out"))
       }
       case "Window": {
-        const window = new MachineOperator(site, host, clock, (emit) => machine(node, operator.allowedLatenessMillis, emit))
+        const window = new MachineOperator(
+          site,
+          host,
+          clock,
+          (emit) => machine(node, operator.allowedLatenessMillis, emit)
+        )
         this.clocks.set(operator.id, window.output)
         this.timed.push(window)
         this.stateful.push(window)
@@ -307,7 +314,8 @@ export class Chain {
   /** Everything that reads one output of an operator: other partitions, operators of this stage, sinks. */
   private consumersOf(id: number, output: string): Receiver {
     const { graph, layout, stage } = this.options
-    const reads = (port: { readonly operator: number; readonly output: string }) => port.operator === id && port.output === output
+    const reads = (port: { readonly operator: number; readonly output: string }) =>
+      port.operator === id && port.output === output
     const consumers: Array<Receiver> = []
     for (const exchange of layout.exchanges) {
       if (reads(exchange.from)) consumers.push(this.router(exchange, this.senders.get(exchange.id)!))
@@ -335,7 +343,17 @@ export class Chain {
       const into = this.consumersOf(id, "out")
       for (const inlet of wiring.inletsOf(node.name, partition)) {
         const generator = node.watermark === undefined ? undefined : Watermark.generator(node.watermark)
-        const input: SplitInput = { inlet, node, site, root, into, generator, cursor: 0, watermark: -Infinity, ended: false }
+        const input: SplitInput = {
+          inlet,
+          node,
+          site,
+          root,
+          into,
+          generator,
+          cursor: 0,
+          watermark: -Infinity,
+          ended: false
+        }
         root.inputs.push(input)
         this.splits.push(input)
       }
@@ -344,7 +362,9 @@ export class Chain {
     for (const exchange of this.exchangesInto(id)) {
       const root = this.rootOf(`exchange ${exchange.id}`)
       // The key came with the row: what remains of a keyBy behind its exchange is to count.
-      const into = exchange.route === "Forward" ? this.receivers.get(id)! : new Counter(site.counts, this.consumersOf(id, "out"))
+      const into = exchange.route === "Forward"
+        ? this.receivers.get(id)!
+        : new Counter(site.counts, this.consumersOf(id, "out"))
       for (const [from, upstream] of wiring.upstreams(exchange, partition).entries()) {
         this.channelNumbers.set(`${exchange.id} from ${from}`, this.channels.length)
         const input: ChannelInput = { upstream, root, into, cursor: atStart, watermark: startOf(upstream) }

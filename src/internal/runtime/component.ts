@@ -14,6 +14,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
+import type { BufferStatus } from "../../JobStatus.ts"
 import type { Writer } from "../../Sink.ts"
 import type { Ambient } from "../../Source.ts"
 import { Stop } from "../machine/operator.ts"
@@ -70,17 +71,6 @@ interface SinkRunner {
   written: number
 }
 
-/** A buffer that somebody might ask about. */
-export interface BufferStatus {
-  readonly name: string
-  readonly capacity: number
-  readonly fill: number
-  /** The most it ever held in this attempt. */
-  readonly peak: number
-  /** Records that the overflow policy of a queue has dropped; zero for every other buffer. */
-  readonly dropped: number
-}
-
 const inStep = ({ making, record }: Runner) => making !== record.value.version
 
 export class Attempt {
@@ -93,7 +83,12 @@ export class Attempt {
   private readonly oneCut = Semaphore.makeUnsafe(1)
   private epoch: number
 
-  constructor(environment: Environment, component: Component, writers: ReadonlyArray<Writer<unknown, unknown>>, from: Checkpoint | undefined) {
+  constructor(
+    environment: Environment,
+    component: Component,
+    writers: ReadonlyArray<Writer<unknown, unknown>>,
+    from: Checkpoint | undefined
+  ) {
     this.environment = environment
     this.component = component
     this.epoch = from?.epoch ?? 0
@@ -155,9 +150,15 @@ export class Attempt {
           this.environment.commit(checkpoint),
           Effect.sync(() => {
             this.runners.forEach(({ task }, i) =>
-              task.chain.splits.forEach(({ inlet }, j) => inlet.acknowledge(checkpoint.tasks[i]!.record.splits[j]!.cursor))
+              task.chain.splits.forEach(({ inlet }, j) =>
+                inlet.acknowledge(checkpoint.tasks[i]!.record.splits[j]!.cursor)
+              )
             )
-          }).pipe(Effect.andThen(Effect.forEach(this.runners.flatMap(({ task }) => task.chain.splits), ({ inlet }) => inlet.announce, { discard: true })))
+          }).pipe(Effect.andThen(Effect.forEach(
+            this.runners.flatMap(({ task }) => task.chain.splits),
+            ({ inlet }) => inlet.announce,
+            { discard: true }
+          )))
         ),
         checkpoint
       )).pipe(this.oneCut.withPermits(1))
@@ -179,7 +180,10 @@ export class Attempt {
     const runner = this.stage(stage)[partition]!
     return Effect.suspend(() =>
       inStep(runner)
-        ? Effect.andThen(waitUntil([TxRef.get(runner.record)], () => !inStep(runner)), this.inspect(stage, partition, look))
+        ? Effect.andThen(
+          waitUntil([TxRef.get(runner.record)], () => !inStep(runner)),
+          this.inspect(stage, partition, look)
+        )
         : Effect.succeed(look(runner.task))
     )
   }
@@ -195,7 +199,12 @@ export class Attempt {
         dropped: 0
       }))
     )
-    return [...inlets.buffers(this.runners.flatMap(({ task }) => task.chain.splits.map(({ inlet, node }) => ({ inlet, source: node.name })))), ...channels]
+    return [
+      ...inlets.buffers(
+        this.runners.flatMap(({ task }) => task.chain.splits.map(({ inlet, node }) => ({ inlet, source: node.name })))
+      ),
+      ...channels
+    ]
   }
 
   private stage(id: number): ReadonlyArray<Runner> {

@@ -256,7 +256,10 @@ export const awaitRoom = (inlet: Inlet): Effect.Effect<void> => {
 }
 
 /** Waits until a condition holds that depends on what is read from references. */
-export const waitUntil = (reads: ReadonlyArray<Effect.Effect<unknown>>, condition: () => boolean): Effect.Effect<void> =>
+export const waitUntil = (
+  reads: ReadonlyArray<Effect.Effect<unknown>>,
+  condition: () => boolean
+): Effect.Effect<void> =>
   Effect.tx(Effect.flatMap(
     Effect.forEach(reads, identity, { discard: true }),
     () => condition() ? Effect.void : Effect.txRetry

@@ -8,11 +8,11 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { Checkpoint } from "../../Checkpoint.ts"
+import type { BufferStatus } from "../../JobStatus.ts"
 import type { Ambient, Position, Source } from "../../Source.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Component } from "../plan/layout.ts"
 import type { SourceNode } from "../plan/node.ts"
-import type { BufferStatus } from "./component.ts"
 import { Inlet, pump } from "./inlet.ts"
 
 type AnySource = Source<unknown, unknown, never>
@@ -85,11 +85,20 @@ export class Inlets {
       const waiting = { name, capacity, fill, peak, dropped }
       return replayable
         ? [waiting]
-        : [waiting, { name: `${name}, kept for a restart`, capacity: retention, fill: retained, peak: mostRetained, dropped: 0 }]
+        : [waiting, {
+          name: `${name}, kept for a restart`,
+          capacity: retention,
+          fill: retained,
+          peak: mostRetained,
+          dropped: 0
+        }]
     })
   }
 
-  private openSource(node: SourceNode, from: Checkpoint | undefined): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
+  private openSource(
+    node: SourceNode,
+    from: Checkpoint | undefined
+  ): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
     return Effect.gen({ self: this }, function*() {
       const source = node.source as AnySource
       const standings = standingsOf(node.name, from)
@@ -99,7 +108,7 @@ export class Inlets {
       } else {
         const inlets = yield* this.make(node, source, standings)
         this.current.set(node.name, inlets)
-        if (this.draining) for (const inlet of inlets) inlet.cutOff()
+        if (this.draining) { for (const inlet of inlets) inlet.cutOff() }
       }
       if (source.perSecond !== undefined) {
         const inlets = this.current.get(node.name)!

@@ -2,6 +2,7 @@
  * One partition of one stage: its operators chained into a single pass over the records, the inputs that feed it, and
  * the channels it fills. `step` is synchronous; the runtime commits what it returns.
  */
+import type { DeadLetter } from "../../DeadLetter.ts"
 import type * as ErrorPolicy from "../../ErrorPolicy.ts"
 import { InvalidTimestamp, OperatorFailed, RecordUndecodable } from "../../FlowError.ts"
 import type { Position, Undecodable } from "../../Source.ts"
@@ -11,20 +12,6 @@ import { atStart, type Batch, type Channel, type Cursor, emptyChannel, extended,
 import { Chain, type ChainOptions, type ChannelInput, type RootClock, type SplitInput, type Wiring } from "./chain.ts"
 import type { Inlet, View } from "./inlet.ts"
 import type { Budget, OutChannel } from "./ports.ts"
-
-/** A record that user code refused, for the dead-letter sink. */
-export interface DeadLetter {
-  /** The operator that refused it. */
-  readonly operator: string
-  readonly partition: number
-  /** The record as the operator got it; what the source read, if it could not be decoded. */
-  readonly original: unknown
-  readonly reason: string
-  /** Event time in epoch milliseconds, where there is one. */
-  readonly timestamp: number | undefined
-  /** Its key in encoded form, where it has one. */
-  readonly key: unknown
-}
 
 /** What one split has committed. */
 export interface SplitRecord {
@@ -65,7 +52,9 @@ export interface TaskSnapshot {
 }
 
 /** Numbers a task's out channels the same way for those who read them. */
-export const outChannelsOf = (options: Pick<ChainOptions, "graph" | "layout" | "stage" | "deadLetters">): ReadonlyArray<string> => {
+export const outChannelsOf = (
+  options: Pick<ChainOptions, "graph" | "layout" | "stage" | "deadLetters">
+): ReadonlyArray<string> => {
   const { deadLetters, graph, layout, stage } = options
   const own = (operator: number) => stage.operators.includes(operator)
   return [
@@ -159,7 +148,9 @@ export class Task {
     if (!this.spilling && (!this.advancing || this.advanceFrom(0))) this.takeIn(intake)
     const sealed: Array<Batch | undefined> = []
     this.spilling = false
-    for (const port of this.chain.ports) if (!port.seal(sealed, (channel) => roomIn(before, out, channel))) this.spilling = true
+    for (const port of this.chain.ports) {
+      if (!port.seal(sealed, (channel) => roomIn(before, out, channel))) this.spilling = true
+    }
     const finished = !this.spilling && !this.advancing && this.hasEnded()
     return {
       version: before.version + 1,
@@ -180,7 +171,9 @@ export class Task {
 
   private hasEnded(): boolean {
     return this.chain.splits.every(({ ended }) => ended)
-      && this.chain.channels.every(({ cursor, upstream }) => upstream.finished() && outstanding(upstream.channel(), cursor) === 0)
+      && this.chain.channels.every(({ cursor, upstream }) =>
+        upstream.finished() && outstanding(upstream.channel(), cursor) === 0
+      )
   }
 
   private takeIn(intake: boolean): void {
@@ -215,7 +208,9 @@ export class Task {
   private fromView(input: SplitInput, limit: number): number {
     const { cursor, inlet } = input
     const view = inlet.view(cursor, limit)
-    const taken = (view.undecodable === undefined ? this.records(input, view) : this.recordsAndOthers(input, view, view.undecodable)) - view.from
+    const taken = (view.undecodable === undefined
+      ? this.records(input, view)
+      : this.recordsAndOthers(input, view, view.undecodable)) - view.from
     input.cursor = inlet.after(cursor, taken)
     return taken
   }
@@ -227,7 +222,11 @@ export class Task {
     return row
   }
 
-  private recordsAndOthers(input: SplitInput, { from, rows, to }: View, undecodable: ReadonlyMap<number, Undecodable>): number {
+  private recordsAndOthers(
+    input: SplitInput,
+    { from, rows, to }: View,
+    undecodable: ReadonlyMap<number, Undecodable>
+  ): number {
     let row = from
     for (; row < to && !this.isStopped(); row++) {
       const refused = undecodable.get(row)
@@ -297,7 +296,7 @@ export class Task {
   /** An input's event time moves; everything that this makes due is done before the next row. */
   private move(input: { readonly root: RootClock; watermark: number }, watermark: number): void {
     if (!(watermark > input.watermark)) return
-    if (watermark === Infinity) for (const port of this.chain.ports) port.mark()
+    if (watermark === Infinity) { for (const port of this.chain.ports) port.mark() }
     input.watermark = watermark
     const { root } = input
     const before = root.current()
@@ -363,7 +362,9 @@ export class Task {
         return
       }
       case "Fail":
-        throw new Stop(new OperatorFailed({ operator: site.label, partition: this.partition, record: value, cause: error }))
+        throw new Stop(
+          new OperatorFailed({ operator: site.label, partition: this.partition, record: value, cause: error })
+        )
     }
   }
 

@@ -1,0 +1,61 @@
+/** How the application's records get into a queue. */
+import * as Effect from "effect/Effect"
+import { BufferFull, JobNotRunning } from "../../FlowError.ts"
+import type { Overflow, QueueSource } from "../../Source.ts"
+import type { Graph } from "../plan/graph.ts"
+import { awaitRoom, type Inlet } from "./inlet.ts"
+import type { Inlets } from "./inlets.ts"
+
+/** The way into one queue of a running job. */
+interface Entrance {
+  readonly job: string
+  readonly source: string
+  readonly inlet: Inlet
+  readonly onFull: Overflow
+  /** What the job is, if it is not running. */
+  readonly state: () => string
+}
+
+/** Offers values in order; stops at the first that is refused. */
+export const offer = (
+  job: string,
+  graph: Graph,
+  inlets: Inlets,
+  state: () => string,
+  source: QueueSource<unknown>,
+  values: Iterable<unknown>
+): Effect.Effect<void, BufferFull | JobNotRunning> => {
+  const operator = graph.operators.find(({ node }) => node._tag === "Source" && node.source === source)
+  if (operator === undefined) {
+    return Effect.fail(new JobNotRunning({ job, state: `not reading from "${source.description}"` }))
+  }
+  const inlet = inlets.queue(operator.label)
+  const entrance: Entrance = { job, source: operator.label, inlet, onFull: source.body.onFull, state }
+  return Effect.ensuring(
+    Effect.forEach(values, (value) => offerOne(entrance, value), { discard: true }),
+    inlet.announce
+  )
+}
+
+const offerOne = (entrance: Entrance, value: unknown): Effect.Effect<void, BufferFull | JobNotRunning> =>
+  Effect.suspend((): Effect.Effect<void, BufferFull | JobNotRunning> => {
+    const { inlet, job, onFull, source, state } = entrance
+    if (inlet.isClosed) return Effect.fail(new JobNotRunning({ job, state: state() }))
+    if (inlet.fill < inlet.capacity) {
+      inlet.push(value)
+      return Effect.void
+    }
+    switch (onFull) {
+      case "fail":
+        return Effect.fail(new BufferFull({ source, capacity: inlet.capacity }))
+      case "drop-newest":
+        inlet.dropped++
+        return Effect.void
+      case "drop-oldest":
+        inlet.dropOldest()
+        inlet.push(value)
+        return Effect.void
+      case "suspend":
+        return inlet.announce.pipe(Effect.andThen(awaitRoom(inlet)), Effect.andThen(offerOne(entrance, value)))
+    }
+  })
