@@ -33,7 +33,7 @@ export class RetryGate implements Receiver, Timed, Stateful {
   private readonly target: Receiver
   private waiting: Array<Waiting> = []
   private attempt = 0
-  private lastError: unknown
+  private last: Failure | undefined
   private state: "stalled" | "trying" | "giving up" = "stalled"
   /** What the operator behind the gate runs in: it fails into the gate. */
   readonly host: Host
@@ -51,7 +51,7 @@ export class RetryGate implements Receiver, Timed, Stateful {
   get stalled(): Stalled | undefined {
     return this.waiting.length === 0 || this.state !== "stalled"
       ? undefined
-      : { schedule: this.policy.schedule, error: this.lastError, attempt: this.attempt }
+      : { schedule: this.policy.schedule, error: this.last?.error, attempt: this.attempt }
   }
 
   get nextTimer(): number {
@@ -75,6 +75,10 @@ export class RetryGate implements Receiver, Timed, Stateful {
     while (this.waiting.length > 0) {
       if (this.state === "stalled" || this.outer.full()) return false
       const [value, time, key] = this.waiting.shift()!
+      if (this.state === "giving up") {
+        this.settle(this.last!)
+        continue
+      }
       const before = this.waiting.length
       this.target.push(value, time, key)
       if (this.waiting.length === before) {
@@ -103,14 +107,21 @@ export class RetryGate implements Receiver, Timed, Stateful {
   }
 
   private failed(failure: Failure): void {
-    if (this.state === "giving up") return this.outer.settle(this.site, this.policy.then, failure)
     // It will come in again.
     this.site.counts.in--
     this.output.hold()
     this.outer.hold()
-    this.lastError = failure.error
+    this.last = failure
     this.attempt++
     this.state = "stalled"
     this.waiting.unshift([failure.value, failure.time, failure.key])
+  }
+
+  /** The schedule is done: the last failure stands. */
+  private settle(failure: Failure): void {
+    this.attempt = 0
+    this.state = "trying"
+    this.site.counts.in++
+    this.outer.settle(this.site, this.policy.then, failure)
   }
 }
