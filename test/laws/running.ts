@@ -1,0 +1,381 @@
+/** Runs random jobs, by the engine and by the reference, and compares what came of it. */
+import { assert } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as TxRef from "effect/TxRef"
+import * as fc from "fast-check"
+import type { Checkpoint } from "../../src/Checkpoint.ts"
+import * as CheckpointStore from "../../src/CheckpointStore.ts"
+import type { DeadLetter } from "../../src/DeadLetter.ts"
+import * as layout from "../../src/internal/plan/layout.ts"
+import type { Cursor } from "../../src/internal/runtime/batch.ts"
+import { type Attempt, type Environment, runAttempt } from "../../src/internal/runtime/component.ts"
+import { Inlets } from "../../src/internal/runtime/inlets.ts"
+import { nodeFileSystem } from "../../src/internal/runtime/nodeFileSystem.ts"
+import * as Job from "../../src/Job.ts"
+import * as Reference from "../../src/Reference.ts"
+import * as Sink from "../../src/Sink.ts"
+import * as SeededScheduler from "../../src/testing/SeededScheduler.ts"
+import { build, type Built, type Outlet, type Parts, type Spec, text } from "./randomFlows.ts"
+import { runs } from "./runs.ts"
+
+/** What sinks and dead letters have received. */
+export interface Received {
+  readonly outputs: Readonly<Record<string, ReadonlyArray<unknown>>>
+  readonly refused: ReadonlyArray<Reference.Refused>
+}
+
+/** How the fibers of a run take turns. */
+export interface Interleaving {
+  readonly seed: number
+  readonly operations: number | undefined
+  readonly preempt: number
+}
+
+export const run = <A>(
+  effect: Effect.Effect<A, unknown>,
+  interleaving: Interleaving | undefined
+): Promise<Exit.Exit<A, unknown>> => {
+  if (interleaving === undefined) return Effect.runPromiseExit(effect)
+  const { operations, preempt, seed } = interleaving
+  return SeededScheduler.run(effect, {
+    seed,
+    preempt,
+    maxSteps: 400_000,
+    ...operations === undefined ? {} : { operations }
+  })
+}
+
+export const succeeded = <A>(exit: Exit.Exit<A, unknown>): A => {
+  if (Exit.isSuccess(exit)) return exit.value
+  throw new Error(`the job failed: ${Cause.pretty(exit.cause)}`)
+}
+
+// -------------------------------------------------------------------------------------------------------------------
+// running
+// -------------------------------------------------------------------------------------------------------------------
+
+/** A job whose sinks write into arrays, which each run of it begins anew. */
+export const recorded = (
+  spec: Spec,
+  given: Partial<Parts> = {},
+  onWrite: (keep: () => void) => Effect.Effect<void, unknown> = Effect.sync
+) => {
+  const written = new Map<string, Array<unknown>>()
+  const recorder = (name: string) => {
+    const rows: Array<unknown> = []
+    written.set(name, rows)
+    return Sink.make<unknown, unknown>({
+      description: "recorder",
+      open: () => Effect.succeed({ write: (batch) => onWrite(() => void rows.push(...batch)) })
+    })
+  }
+  const deadLetters = recorder("dead letters")
+  const built = build(spec, { sink: recorder, deadLetters, ...given })
+  const received = (): Received => {
+    const { "dead letters": refused, ...outputs } = Object.fromEntries(
+      Array.from(written, ([name, rows]) => [name, rows.splice(0)] as const)
+    )
+    return { outputs, refused: refused as ReadonlyArray<DeadLetter> }
+  }
+  return { built, received }
+}
+
+export const launched = (job: Job.Job, options: Job.RunOptions): Effect.Effect<Job.JobStatus, unknown> =>
+  Effect.scoped(Effect.gen(function*() {
+    const handle = yield* Job.launch(job, options)
+    yield* handle.await
+    return yield* handle.status
+  })).pipe(Effect.provide(CheckpointStore.layerMemory))
+
+export const expected = ({ job }: Built): Received => ({ outputs: Reference.run(job), refused: Reference.refused(job) })
+
+/** Sleeps of less than a second are a few turns of the scheduler, longer ones do not end: no run depends on real time. */
+export const turns = (seed: number): Clock.Clock => {
+  const next = random(seed)
+  return {
+    currentTimeMillisUnsafe: () => 0,
+    currentTimeMillis: Effect.succeed(0),
+    currentTimeNanosUnsafe: () => 0n,
+    currentTimeNanos: Effect.succeed(0n),
+    monotonicTimeNanosUnsafe: () => 0n,
+    monotonicTimeNanos: Effect.succeed(0n),
+    sleep: (duration) =>
+      Duration.toMillis(duration) >= 1000
+        ? Effect.never
+        : Effect.repeat(Effect.yieldNow, { times: next(12) }).pipe(Effect.asVoid)
+  } as Clock.Clock
+}
+
+/** Whole numbers below n, from a seed. */
+export const random = (seed: number) => {
+  let state = Math.imul(seed + 1, 0x9e3779b1) | 1
+  return (n: number): number => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>> 0) % n
+  }
+}
+
+// -------------------------------------------------------------------------------------------------------------------
+// comparing
+// -------------------------------------------------------------------------------------------------------------------
+
+interface PaneLike {
+  readonly isLast: boolean
+}
+
+/** What is certain of a value, as text. */
+const certainText = ({ waits }: Built, { kind }: Outlet) => (value: unknown): string => {
+  if (kind !== "pane" || !waits) return text(value)
+  const { isLast: _, ...rest } = value as PaneLike
+  return text(rest)
+}
+
+const refusedText = ({ key, operator, original, timestamp }: Reference.Refused): string =>
+  text({ operator, original, timestamp, key })
+
+/** Values that must keep their order have one origin. */
+const originOf = ({ certain, kind }: Outlet, value: unknown): string => {
+  if (certain === "all") return ""
+  if (kind === "pane") return String((value as { readonly key: unknown }).key)
+  const row = (kind === "late" ? (value as { readonly value: unknown }).value : value) as {
+    readonly from: string
+    readonly key: number
+  }
+  return certain === "by origin" ? row.from : `${row.from} ${row.key}`
+}
+
+const grouped = (
+  outlet: Outlet,
+  values: ReadonlyArray<unknown>,
+  textOf: (value: unknown) => string
+): Record<string, ReadonlyArray<string>> => {
+  const groups: Record<string, Array<string>> = {}
+  for (const value of values) (groups[originOf(outlet, value)] ??= []).push(textOf(value))
+  return groups
+}
+
+/** The same multiset in every sink, and the same order where it is certain. */
+export const same = (spec: Spec, built: Built, actual: Received, reference: Received, what: string): void => {
+  for (const outlet of built.outlets) {
+    const exactly = spec.disorder === "within" ? certainText(built, outlet) : text
+    const [got, wanted] = [actual.outputs[outlet.name] ?? [], reference.outputs[outlet.name]!]
+    assert.deepStrictEqual(got.map(exactly).sort(), wanted.map(exactly).sort(), `${what}: ${outlet.name}`)
+    if (outlet.certain === "none") continue
+    assert.deepStrictEqual(
+      grouped(outlet, got, exactly),
+      grouped(outlet, wanted, exactly),
+      `${what}: the order in ${outlet.name}`
+    )
+  }
+  assert.deepStrictEqual(
+    actual.refused.map(refusedText).sort(),
+    reference.refused.map(refusedText).sort(),
+    `${what}: dead letters`
+  )
+}
+
+/** Nothing is missing and nothing is made up, but it may come again. */
+export const covers = (spec: Spec, built: Built, actual: Received, reference: Received, what: string): void => {
+  const check = (got: ReadonlyArray<string>, wanted: ReadonlyArray<string>, name: string) => {
+    assert.deepStrictEqual([...new Set(got)].sort(), [...new Set(wanted)].sort(), `${what}: ${name}`)
+    const left = new Map<string, number>()
+    for (const one of got) left.set(one, (left.get(one) ?? 0) + 1)
+    for (const one of wanted) {
+      const count = left.get(one) ?? 0
+      assert.isAbove(count, 0, `${what}: ${name} lacks ${one}`)
+      left.set(one, count - 1)
+    }
+  }
+  for (const outlet of built.outlets) {
+    const exactly = spec.disorder === "within" ? certainText(built, outlet) : text
+    check((actual.outputs[outlet.name] ?? []).map(exactly), reference.outputs[outlet.name]!.map(exactly), outlet.name)
+  }
+  check(actual.refused.map(refusedText), reference.refused.map(refusedText), "dead letters")
+}
+
+// -------------------------------------------------------------------------------------------------------------------
+// cutting
+// -------------------------------------------------------------------------------------------------------------------
+
+export interface CutSettings {
+  readonly partitions: number
+  readonly batchSize: number
+  readonly bufferSize: number
+  readonly sabotage: boolean
+}
+
+/** One write of a sink, and where the sink stood before it. */
+interface Write {
+  readonly sink: number
+  readonly rows: ReadonlyArray<unknown>
+  readonly before: ReadonlyArray<Cursor>
+}
+
+/** One part of a job, run to its end with cuts at random moments. */
+export interface PartRun {
+  readonly writes: ReadonlyArray<Write>
+  readonly cuts: ReadonlyArray<Checkpoint>
+  /** Entries of state and timers left in the end. */
+  readonly left: number
+}
+
+/** Runs one part of a job from a cut, or from the start; `cutting` decides how many turns lie between two cuts. */
+export const runPart = (
+  { job }: Built,
+  settings: CutSettings,
+  part: number,
+  from: Checkpoint | undefined,
+  cutting: ((n: number) => number) | undefined
+): Effect.Effect<PartRun, unknown> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { graph, policy } = job.program
+    const planned = layout.make(graph, settings.partitions)
+    const component = planned.components[part]!
+    const writes: Array<Write> = []
+    const cuts: Array<Checkpoint> = []
+    let attempt: Attempt | undefined
+    const writer = (sink: number): Sink.Writer<unknown> => ({
+      write: (rows) =>
+        Effect.sync(() => void writes.push({ sink, rows, before: attempt!.sinks[sink]!.record.value.cursors }))
+    })
+    const environment: Environment = {
+      job: job.name,
+      graph,
+      layout: planned,
+      batchRows: settings.batchSize,
+      bufferRows: settings.bufferSize,
+      checkpointEvery: "1 hour",
+      policy,
+      inlets: new Inlets(graph, settings.partitions, 2 * settings.batchSize, yield* Effect.scope),
+      openSink: (outlet) => Effect.succeed(writer(component.outlets.indexOf(outlet))),
+      deadLetters: writer(component.outlets.length),
+      intake: TxRef.makeUnsafe(true),
+      commit: (checkpoint) => Effect.sync(() => void cuts.push(checkpoint)),
+      ...settings.sabotage ? { sabotage: "cut ignores steps" } : {}
+    }
+    const running = runAttempt(environment, component, 1, from === undefined ? none : some(from), (started) =>
+      Effect.sync(() =>
+        void (attempt = started)
+      ))
+    const cutter = Effect.gen(function*() {
+      while (true) {
+        for (let i = cutting!(12); i >= 0; i--) {
+          yield* Effect.yieldNow
+        }
+        if (attempt !== undefined) {
+          yield* attempt.checkpoint
+        }
+      }
+    })
+    if (cutting === undefined) {
+      yield* running
+    } else yield* Effect.raceFirst(running, cutter)
+    let left = 0
+    for (const { task } of attempt!.runners) {
+      for (const { machine } of task.chain.machines.values()) {
+        left += machine.size + (machine.nextTimer === Infinity ? 0 : 1)
+      }
+    }
+    return { writes, cuts, left }
+  })).pipe(Effect.provideService(Clock.Clock, turns(0)), Effect.provideService(FileSystem.FileSystem, nodeFileSystem))
+
+const none = Option.none<Checkpoint>()
+const some = Option.some<Checkpoint>
+
+/** What a part had written when it was cut, by the sinks' own record, and then what it wrote from there. */
+export const continued = (
+  { job }: Built,
+  settings: CutSettings,
+  part: number,
+  before: PartRun,
+  cut: Checkpoint | undefined,
+  after: PartRun | undefined
+): Received => {
+  const component = layout.make(job.program.graph, settings.partitions).components[part]!
+  const isIn = ({ before, sink }: Write) => {
+    if (cut === undefined) return true
+    const at = cut.sinks[sink]!
+    return before.every(({ batch }, i) => batch <= at[i]!.batch) && before.some(({ batch }, i) => batch < at[i]!.batch)
+  }
+  const writes = [...before.writes.filter(isIn), ...after?.writes ?? []]
+  const of = (sink: number) => writes.flatMap((write) => write.sink === sink ? write.rows : [])
+  return {
+    outputs: Object.fromEntries(component.outlets.map((outlet, i) => [job.program.graph.outlets[outlet]!.name, of(i)])),
+    refused: of(component.outlets.length) as ReadonlyArray<DeadLetter>
+  }
+}
+
+/** What of a job concerns one part of it. */
+export const partOf = (built: Built, settings: CutSettings, part: number, whole: Received) => {
+  const { graph } = built.job.program
+  const component = layout.make(graph, settings.partitions).components[part]!
+  const names = new Set(component.outlets.map((outlet) => graph.outlets[outlet]!.name))
+  const labels = new Set(component.stages.flatMap(({ operators }) => operators.map((id) => graph.operators[id]!.label)))
+  return {
+    built: { ...built, outlets: built.outlets.filter(({ name }) => names.has(name)) },
+    reference: { outputs: whole.outputs, refused: whole.refused.filter(({ operator }) => labels.has(operator)) }
+  }
+}
+
+export const partsOf = ({ job }: Built, { partitions }: CutSettings): ReadonlyArray<number> =>
+  layout.make(job.program.graph, partitions).components.map(({ id }) => id)
+
+// -------------------------------------------------------------------------------------------------------------------
+// laws
+// -------------------------------------------------------------------------------------------------------------------
+
+/** Runs a job once and compares it with the reference, its order and its state included. */
+export const once = async (
+  spec: Spec,
+  options: { partitions?: number; batchSize?: number; bufferSize?: number },
+  interleaving?: Interleaving
+) => {
+  const { built, received } = recorded(spec)
+  const reference = expected(built)
+  const status = succeeded(await run(launched(built.job, options), interleaving))
+  same(spec, built, received(), reference, JSON.stringify({ ...options, ...interleaving }))
+  return status
+}
+
+/** How many cuts were restored. Throws where one of them leads to another answer. */
+export const cutEverywhere = async (spec: Spec, settings: CutSettings, interleaving: Interleaving): Promise<number> => {
+  const { built } = recorded(spec)
+  const reference = expected(built)
+  let restored = 0
+  for (const part of partsOf(built, settings)) {
+    const own = partOf(built, settings, part, reference)
+    const whole = succeeded(
+      await run(runPart(built, settings, part, undefined, random(interleaving.seed)), interleaving)
+    )
+    same(spec, own.built, continued(built, settings, part, whole, undefined, undefined), own.reference, "undisturbed")
+    for (const cut of whole.cuts.slice(0, 8)) {
+      restored++
+      const again = { ...interleaving, seed: interleaving.seed + cut.epoch }
+      const after = succeeded(await run(runPart(built, settings, part, cut, undefined), again))
+      same(spec, own.built, continued(built, settings, part, whole, cut, after), own.reference, `from cut ${cut.epoch}`)
+      assert.strictEqual(after.left, 0, "state or timers that are left")
+    }
+  }
+  return restored
+}
+
+export const interleavings: fc.Arbitrary<Interleaving> = fc.record({
+  seed: fc.nat({ max: 1_000_000_000 }),
+  operations: fc.option(fc.integer({ min: 1, max: 64 }), { nil: undefined }),
+  preempt: fc.constantFrom(0, 0.05, 0.2, 0.5)
+})
+
+export const check = <Ts extends [unknown, ...Array<unknown>]>(numRuns: number, property: fc.IAsyncProperty<Ts>) =>
+  fc.assert(property, {
+    numRuns: runs(numRuns),
+    interruptAfterTimeLimit: 50_000 * Math.max(1, runs(1)),
+    markInterruptAsFailure: true
+  })
