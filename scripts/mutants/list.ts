@@ -53,8 +53,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     ),
     edit(
       "runtime/task.ts",
-      "input.cursor = inlet.after(cursor, row - from)",
-      "input.cursor = inlet.after(cursor, row - from)\n    this.move(input, (input as { latest?: number }).latest ?? -Infinity)"
+      "input.cursor = inlet.after(cursor, taken)",
+      "input.cursor = inlet.after(cursor, taken)\n    this.move(input, (input as { latest?: number }).latest ?? -Infinity)"
     )
   ),
   byLaws(
@@ -69,16 +69,16 @@ export const mutants: ReadonlyArray<Mutant> = [
     "slice sharing: a window loses its first slice",
     edit(
       "machine/slices.ts",
-      "this.front.at(-1)!.start < start) this.front.pop()",
-      "this.front.at(-1)!.start <= start) this.front.pop()"
+      "this.front.at(-1)!.start < start) {",
+      "this.front.at(-1)!.start <= start) {"
     )
   ),
   byLaws(
     "exchange routing: a key has no home",
     edit(
       "runtime/routers.ts",
-      "Math.floor(keyGroupOf(key, keyGroups) * partitions / keyGroups)",
-      "(keyGroupOf(key, keyGroups) + ((globalThis as { n?: number }).n = ((globalThis as { n?: number }).n ?? 0) + 1)) % partitions"
+      "Math.floor((hashKey(key) & (keyGroups - 1)) * partitions / keyGroups)",
+      "(hashKey(key) + ((globalThis as { n?: number }).n = ((globalThis as { n?: number }).n ?? 0) + 1)) % partitions"
     )
   ),
   byLaws(

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
-import { Checkpoint, CheckpointStore, Flow, Job, Sink, Source, Watermark } from "millrace"
+import { type Checkpoint, CheckpointStore, Flow, Job, Sink, Source, Watermark } from "millrace"
 import { atStart, Batch, emptyChannel, extended } from "../../src/internal/runtime/batch.ts"
 
 /** A batch of so many rows; the watermark behind them. */

@@ -18,5 +18,7 @@ it.effect("a schedule of three retries means four calls", () =>
     ], { deadLetters: dead })
     yield* Job.run(job).pipe(Effect.provide(CheckpointStore.layerMemory))
     assert.strictEqual(calls, 4)
-    assert.deepStrictEqual((yield* dead.contents).map((letter) => (letter as { readonly reason: string }).reason), ["call 4"])
+    assert.deepStrictEqual((yield* dead.contents).map((letter) => (letter as { readonly reason: string }).reason), [
+      "call 4"
+    ])
   }))

@@ -116,7 +116,8 @@ export const extended = (channel: Channel, cursor: Cursor, batch: Batch | undefi
   const last = items.at(-1)
   // A reader that is busy needs to hear of event time once, not once per step; the end of time it hears of apart, because
   // what is due before then is not the last to come.
-  if (last !== undefined && batch.isBare && batch.watermark !== Infinity) items[items.length - 1] = last.until(batch.watermark)
-  else items.push(batch)
+  if (last !== undefined && batch.isBare && batch.watermark !== Infinity) {
+    items[items.length - 1] = last.until(batch.watermark)
+  } else items.push(batch)
   return { base: cursor.batch, items }
 }
