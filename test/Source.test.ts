@@ -43,8 +43,8 @@ describe("Source describes, and opens nothing", () => {
       body._tag === "Read" ? (body.replayable ? "replayed" : "kept") : body._tag
     ])
     assert.deepStrictEqual(facts, [
-      ["memory, 2 records", true, "Memory"],
-      ["memory, 3 records", true, "Memory"],
+      ["memory", true, "Memory"],
+      ["memory, 2 splits", true, "Memory"],
       ["iterable", true, "kept"],
       ["stream", true, "kept"],
       ["ndjson nowhere.ndjson", true, "replayed"],

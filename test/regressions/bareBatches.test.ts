@@ -4,29 +4,9 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import { type Checkpoint, CheckpointStore, Flow, Job, Sink, Source, Watermark } from "millrace"
-import { atStart, Batch, emptyChannel, extended } from "../../src/internal/runtime/batch.ts"
-
-/** A batch of so many rows; the watermark behind them. */
-const batch = (rows: number, watermark: number): Batch => {
-  const made = new Batch(-Infinity)
-  for (let row = 0; row < rows; row++) made.push(row, row, row, -Infinity)
-  made.watermark = watermark
-  return made
-}
 
 // Batches without rows, which only say that event time has moved, piled up without bound before a reader that stood still.
 describe("what says only that event time has moved", () => {
-  it("is told by the batch before it", () => {
-    let channel = extended(emptyChannel, atStart, batch(2, 10))
-    for (let watermark = 11; watermark < 1000; watermark++) channel = extended(channel, atStart, batch(0, watermark))
-    assert.deepStrictEqual(channel.items.map(({ rows, watermark }) => [rows, watermark]), [[2, 999]])
-  })
-
-  it("is told apart where it is the end of time", () => {
-    const channel = extended(extended(emptyChannel, atStart, batch(2, 10)), atStart, batch(0, Infinity))
-    assert.deepStrictEqual(channel.items.map(({ rows, watermark }) => [rows, watermark]), [[2, 10], [0, Infinity]])
-  })
-
   it.effect("does not pile up before a partition that stands still", () =>
     Effect.gen(function*() {
       const endless = function*() {

@@ -125,6 +125,9 @@ export class HeldClock implements Clock {
   release(): void {
     this.held = undefined
   }
+  get isHeld(): boolean {
+    return this.held !== undefined
+  }
   /** For checkpoints: where it is held, if it is. */
   snapshot(): number | undefined {
     return this.held

@@ -80,8 +80,9 @@ export class MachineOperator implements Receiver, Timed, Stateful {
     return this
   }
 
+  /** What is held waits to be released, even where a restored machine finds nothing due any more. */
   get nextTimer(): number {
-    return this.machine.nextTimer
+    return this.output.isHeld ? -Infinity : this.machine.nextTimer
   }
 
   push(value: unknown, time: number, key: unknown): void {

@@ -38,16 +38,6 @@ export class Batch {
     this.keys.push(key)
   }
 
-  /** Whether all it says is that event time has moved. */
-  get isBare(): boolean {
-    return this.values.length === 0 && this.stepRows.length === 0
-  }
-
-  /** The same rows, and a later watermark behind them. The columns are shared: nobody writes to a batch that was sealed. */
-  until(watermark: number): Batch {
-    return Object.assign(Object.create(Batch.prototype), this, { watermark })
-  }
-
   /** The rows before a row, and the others. `before` is the watermark where the batch begins. */
   split(row: number, before: number): readonly [Batch, Batch] {
     const steps = this.stepRows.filter((at) => at < row).length
@@ -112,12 +102,6 @@ export const extended = (channel: Channel, cursor: Cursor, batch: Batch | undefi
   const taken = cursor.batch - channel.base
   if (taken === 0 && batch === undefined) return channel
   const items = channel.items.slice(taken)
-  if (batch === undefined) return { base: cursor.batch, items }
-  const last = items.at(-1)
-  // A reader that is busy needs to hear of event time once, not once per step; the end of time it hears of apart, because
-  // what is due before then is not the last to come.
-  if (last !== undefined && batch.isBare && batch.watermark !== Infinity) {
-    items[items.length - 1] = last.until(batch.watermark)
-  } else items.push(batch)
+  if (batch !== undefined) items.push(batch)
   return { base: cursor.batch, items }
 }

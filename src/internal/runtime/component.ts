@@ -270,7 +270,7 @@ export class Attempt {
 
   private isReady(runner: Runner): boolean {
     const { batchRows, bufferRows, intake } = this.environment
-    if (this.gate.value || !runner.task.hasWork(runner.record.value, intake.value)) return false
+    if (this.gate.value || !runner.task.hasWork(runner.record.value, intake.value, runner.out)) return false
     const budget = Math.min(batchRows, bufferRows)
     if (runner.task.isSpilling) return runner.task.canSpill(runner.record.value, runner.out)
     const { channels } = runner.record.value

@@ -14,6 +14,9 @@ export interface OutChannel {
   peak: number
 }
 
+/** Batches that wait for a reader before one without rows would only add to them. */
+const enoughToRead = 2
+
 /** Rows put out in the step at hand. */
 export interface Budget {
   spent: number
@@ -53,16 +56,21 @@ export class Port {
     }
   }
   /**
-   * Closes the batches of this step; one without rows goes out only if event time moved. False: not everything found room.
+   * Closes the batches of this step; one without rows goes out only if event time moved and the reader waits for it. False:
+   * not everything found room.
    */
-  seal(into: Array<Batch | undefined>, roomIn: (channel: number) => number): boolean {
+  seal(
+    into: Array<Batch | undefined>,
+    roomIn: (channel: number) => number,
+    waitingIn: (channel: number) => number
+  ): boolean {
     const watermark = this.clock === undefined ? -Infinity : this.clock.current()
     let isDone = true
     for (let i = 0; i < this.channels.length; i++) {
       const channel = this.channels[i]!
       let batch = this.spilled[i] ?? this.open[i]
       this.spilled[i] = this.open[i] = undefined
-      if (batch === undefined && watermark > this.sent[i]!) batch = new Batch(this.sent[i]!)
+      if (batch === undefined && this.isNews(i, watermark, waitingIn)) batch = new Batch(this.sent[i]!)
       if (batch !== undefined) {
         batch.watermark = watermark
         const room = batch.rows === 0 ? 0 : roomIn(channel)
@@ -77,6 +85,18 @@ export class Port {
       into[channel] = batch
     }
     return isDone
+  }
+
+  /** Whether a reader has caught up that has not heard how far event time has come. */
+  hasNews(waitingIn: (channel: number) => number): boolean {
+    if (this.clock === undefined) return false
+    const watermark = this.clock.current()
+    return this.channels.some((_, i) => this.isNews(i, watermark, waitingIn))
+  }
+
+  /** Batches without rows would pile up before a reader that stands still, so it hears of event time when it needs to. */
+  private isNews(i: number, watermark: number, waitingIn: (channel: number) => number): boolean {
+    return watermark > this.sent[i]! && (watermark === Infinity || waitingIn(this.channels[i]!) < enoughToRead)
   }
 
   /** Whether something that has spilled would find room now. */

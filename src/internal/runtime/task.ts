@@ -103,7 +103,7 @@ export class Task {
   /** Where event time is at its end from the start, the channels say so from the start: their readers wait for no one. */
   get initial(): TaskRecord {
     const sealed: Array<Batch | undefined> = []
-    for (const port of this.chain.ports) port.seal(sealed, () => Infinity)
+    for (const port of this.chain.ports) port.seal(sealed, () => Infinity, () => 0)
     return {
       version: 0,
       finished: false,
@@ -119,7 +119,7 @@ export class Task {
   }
 
   /** Whether there is anything to do, leaving aside credit. `intake`: sources may be read. */
-  hasWork(record: TaskRecord, intake: boolean): boolean {
+  hasWork(record: TaskRecord, intake: boolean, out: ReadonlyArray<OutChannel>): boolean {
     if (record.finished) return false
     if (this.spilling) return true
     if (this.advancing) return !this.chain.gates.some(({ stalled }) => stalled !== undefined)
@@ -129,7 +129,8 @@ export class Task {
       if (!ended && inlet.hasEnded(cursor)) return true
     }
     for (const { cursor, upstream } of this.chain.channels) if (outstanding(upstream.channel(), cursor) > 0) return true
-    return this.hasEnded()
+    return this.hasEnded() ||
+      this.chain.ports.some((port) => port.hasNews((channel) => waitingIn(record, out, channel)))
   }
 
   get isSpilling(): boolean {
@@ -149,7 +150,12 @@ export class Task {
     const sealed: Array<Batch | undefined> = []
     this.spilling = false
     for (const port of this.chain.ports) {
-      if (!port.seal(sealed, (channel) => roomIn(before, out, channel))) this.spilling = true
+      const isDone = port.seal(
+        sealed,
+        (channel) => roomIn(before, out, channel),
+        (channel) => waitingIn(before, out, channel)
+      )
+      if (!isDone) this.spilling = true
     }
     const finished = !this.spilling && !this.advancing && this.hasEnded()
     return {
@@ -412,6 +418,10 @@ export class Task {
 }
 
 /** How many rows a channel takes before it is full. */
+/** Batches in a channel that its reader has not taken. */
+const waitingIn = ({ channels }: TaskRecord, out: ReadonlyArray<OutChannel>, channel: number): number =>
+  outstanding(channels[channel]!, out[channel]!.cursor())
+
 const roomIn = ({ channels }: TaskRecord, out: ReadonlyArray<OutChannel>, channel: number): number =>
   out[channel]!.capacity - fill(channels[channel]!, out[channel]!.cursor())
 
