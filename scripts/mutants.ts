@@ -74,6 +74,13 @@ const wanted = process.argv.slice(2)
 const chosen = mutants.filter(({ name }) => wanted.length === 0 || wanted.includes(name))
 if (chosen.length === 0) throw new Error(`no such mutant; there are: ${mutants.map(({ name }) => name).join(", ")}`)
 
+// Without a bug the same tests pass: otherwise they would seem to catch everything.
+const control = copy("control")
+const { code, output } = await test(control, [...new Set(chosen.flatMap(({ tests }) => tests))])
+Fs.rmSync(control, { recursive: true, force: true })
+if (code !== 0) throw new Error(`the tests fail without a planted bug:\n${output.slice(-4000)}`)
+console.log("control  nothing planted, nothing caught")
+
 const waiting = [...chosen]
 let caught = 0
 await Promise.all(Array.from({ length: atOnce }, async () => {
