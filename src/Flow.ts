@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Option from "effect/Option"
@@ -19,6 +19,7 @@ import type { Covariant, Invariant } from "effect/Types"
 import type { Fields } from "./Aggregate.ts"
 import type { ErrorPolicy } from "./ErrorPolicy.ts"
 import type { JobError } from "./FlowError.ts"
+import { wholeMillis } from "./internal/numbers.ts"
 import type { Edge, Ending, Node } from "./internal/plan/node.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import type { Partitioner } from "./Partitioner.ts"
@@ -480,6 +481,7 @@ export const split: {
     if (Object.hasOwn(branches, "otherwise")) {
       throw new PlanInvalid({
         operator: name,
+        subject: "operator",
         problem: "has a branch named \"otherwise\", which is the output for elements that no branch took",
         remedy: "give the branch another name"
       })
@@ -646,7 +648,7 @@ export const aggregate: {
       window,
       allowedLatenessMillis: options?.allowedLateness === undefined
         ? undefined
-        : Duration.toMillis(options.allowedLateness),
+        : wholeMillis(options.allowedLateness),
       fields: Object.entries(fields),
       key: { schema: self.keySchema },
       element: self.schema,

@@ -5,6 +5,7 @@
  */
 import * as Schema from "effect/Schema"
 import { PlanInvalid as PlanInvalidClass } from "./internal/plan/PlanInvalid.ts"
+import { InvalidKey as InvalidKeyClass } from "./internal/state/keyIdentity.ts"
 
 /**
  * A program that cannot run as it is written: an output that goes nowhere, a name used twice, a window without event time.
@@ -19,6 +20,36 @@ export const PlanInvalid = PlanInvalidClass
  * @category errors
  */
 export type PlanInvalid = PlanInvalidClass
+
+/**
+ * A key that its schema does not accept.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const InvalidKey = InvalidKeyClass
+/**
+ * @since 0.1.0
+ * @category errors
+ */
+export type InvalidKey = InvalidKeyClass
+
+/**
+ * A source of one's own that does not keep its side: two splits of one name, a chunk without rows or with too many.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SourceInvalid extends Schema.TaggedError<SourceInvalid>("millrace/SourceInvalid")("SourceInvalid", {
+  source: Schema.String,
+  split: Schema.String,
+  problem: Schema.String,
+  remedy: Schema.String
+}) {
+  override get message() {
+    return `Source "${this.source}", split "${this.split}" ${this.problem}: ${this.remedy}`
+  }
+}
 
 /**
  * User code threw on a record, and the operator's policy is `fail`; restarts did not help.
@@ -117,10 +148,13 @@ export class WindowBoundsInvalid extends Schema.TaggedError<WindowBoundsInvalid>
  */
 export class BufferFull extends Schema.TaggedError<BufferFull>("millrace/BufferFull")("BufferFull", {
   source: Schema.String,
-  capacity: Schema.Int
+  capacity: Schema.Int,
+  /** How many records of the same call were taken before. */
+  accepted: Schema.Int
 }) {
   override get message() {
-    return `Queue "${this.source}" is full with ${this.capacity} records: offer more slowly, give it more capacity, `
+    const taken = this.accepted === 0 ? "" : ` (${this.accepted} of this call were taken)`
+    return `Queue "${this.source}" is full with ${this.capacity} records${taken}: offer more slowly, give it more capacity, `
       + "or choose another `onFull`"
   }
 }

@@ -70,6 +70,13 @@ export const recordsSkipped = counter("millrace_records_skipped", "Records dropp
  */
 export const recordsDead = counter("millrace_records_dead", "Records sent to the dead letters [records]")
 /**
+ * Records that a full queue dropped, by its policy. Unit: records.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const recordsDropped = counter("millrace_records_dropped", "Records that a full queue dropped [records]")
+/**
  * Records that a sink has written. Unit: records.
  *
  * @since 0.1.0
@@ -179,9 +186,10 @@ export const recorder = (job: string): Recorder => {
       yield* set(watermarkLag, at, now - operator.watermark)
     }
     for (const { sink, written } of status.sinks) yield* grow(recordsWritten, { sink }, written)
-    for (const { capacity, fill, name } of status.buffers) {
+    for (const { capacity, dropped, fill, name } of status.buffers) {
       yield* set(bufferFill, { buffer: name }, fill)
       yield* set(bufferCapacity, { buffer: name }, capacity)
+      if (dropped > 0) yield* grow(recordsDropped, { buffer: name }, dropped)
     }
     for (const { averageBatch, partition, stage } of status.steps) {
       yield* set(batchSize, { stage: String(stage), partition: String(partition) }, averageBatch)

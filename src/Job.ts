@@ -16,7 +16,8 @@ import type { DeadLetter } from "./DeadLetter.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Flow from "./Flow.ts"
 import type * as FlowError from "./FlowError.ts"
-import type { BufferFull, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
+import type { BufferFull, InvalidKey, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
+import { wholeMillis } from "./internal/numbers.ts"
 import * as graph from "./internal/plan/graph.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import * as jobRuntime from "./internal/runtime/job.ts"
@@ -122,6 +123,7 @@ const refuseLostLetters = ({ operators }: graph.Graph, policy: ErrorPolicy.Error
     if (kept || !sends(own ?? policy)) continue
     throw new PlanInvalid({
       operator: label,
+      subject: "operator",
       problem: "sends records to the dead letters, and the job keeps none",
       remedy: "give Job.make { deadLetters: sink }"
     })
@@ -188,7 +190,7 @@ export interface Handle<out E = never> {
   readonly query: (
     operator: string,
     key: unknown
-  ) => Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown>
+  ) => Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown | InvalidKey>
   /** @internal */
   readonly labelOf: (flow: Flow.Flow<unknown, unknown, unknown, Flow.Trait>) => string
 }
@@ -239,9 +241,14 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
     if (Number.isInteger(value) && value >= 1 && value <= most) continue
     throw new InvalidRunOption({ job: job.name, option, value })
   }
+  const checkpointEvery = options?.checkpointEvery ?? "1 second"
+  // Anything shorter would do nothing but take checkpoints.
+  if (!(wholeMillis(checkpointEvery) >= 1)) {
+    throw new InvalidRunOption({ job: job.name, option: "checkpointEvery", value: checkpointEvery })
+  }
   return {
     ...settings,
-    checkpointEvery: options?.checkpointEvery ?? "1 second",
+    checkpointEvery,
     restarts: options?.restarts ?? Supervision.standard
   }
 }
@@ -260,8 +267,10 @@ export class InvalidRunOption
   })
 {
   override get message() {
-    const range = this.option === "partitions" ? "from 1 to 128" : "of at least 1"
-    return `Job "${this.job}" was started with ${this.option} ${String(this.value)}: give a whole number ${range}`
+    const wanted = this.option === "checkpointEvery"
+      ? "a duration of whole milliseconds, 1 or more"
+      : `a whole number ${this.option === "partitions" ? "from 1 to 128" : "of at least 1"}`
+    return `Job "${this.job}" was started with ${this.option} ${String(this.value)}: give ${wanted}`
   }
 }
 
@@ -280,31 +289,35 @@ export const query: {
   <K, Out, E2, R2, T extends Flow.Trait>(
     results: Flow.Flow<Pane<K, Out>, E2, R2, T>,
     key: NoInfer<K>
-  ): <E>(handle: Handle<E>) => Effect.Effect<ReadonlyArray<WindowState<Out>>, JobNotRunning | OperatorUnknown>
+  ): <E>(
+    handle: Handle<E>
+  ) => Effect.Effect<ReadonlyArray<WindowState<Out>>, JobNotRunning | OperatorUnknown | InvalidKey>
   (
     operator: string,
     key: unknown
-  ): <E>(handle: Handle<E>) => Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown>
+  ): <E>(
+    handle: Handle<E>
+  ) => Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown | InvalidKey>
   <E, K, Out, E2, R2, T extends Flow.Trait>(
     handle: Handle<E>,
     results: Flow.Flow<Pane<K, Out>, E2, R2, T>,
     key: NoInfer<K>
-  ): Effect.Effect<ReadonlyArray<WindowState<Out>>, JobNotRunning | OperatorUnknown>
+  ): Effect.Effect<ReadonlyArray<WindowState<Out>>, JobNotRunning | OperatorUnknown | InvalidKey>
   <E>(
     handle: Handle<E>,
     operator: string,
     key: unknown
-  ): Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown>
+  ): Effect.Effect<ReadonlyArray<WindowState<unknown>>, JobNotRunning | OperatorUnknown | InvalidKey>
 } = dual(
   3,
   (
     handle: Handle,
     operator: string | Flow.Flow<unknown>,
     key: unknown
-  ): Effect.Effect<never, JobNotRunning | OperatorUnknown> =>
+  ): Effect.Effect<never, JobNotRunning | OperatorUnknown | InvalidKey> =>
     handle.query(typeof operator === "string" ? operator : handle.labelOf(operator), key) as Effect.Effect<
       never,
-      JobNotRunning | OperatorUnknown
+      JobNotRunning | OperatorUnknown | InvalidKey
     >
 )
 

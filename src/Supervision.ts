@@ -3,8 +3,9 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { wholeMillis } from "./internal/numbers.ts"
 
 /**
  * @since 0.1.0
@@ -31,7 +32,9 @@ export class InvalidIntensity
   override get message() {
     return this.option === "max"
       ? `A restart intensity has a max of ${String(this.value)}: give a whole number, zero or more`
-      : `A restart intensity has a ${this.option} of ${String(this.value)}: give a finite duration, zero or more`
+      : `A restart intensity has a ${this.option} of ${
+        String(this.value)
+      }: give a duration in whole milliseconds, zero or more`
   }
 }
 
@@ -55,8 +58,8 @@ export const restarts = (options: {
     throw new InvalidIntensity({ option: "max", value: options.max })
   }
   const millis = (option: "within" | "delay", input: Duration.Input): number => {
-    const value = Duration.toMillis(input)
-    if (!Number.isFinite(value) || value < 0) throw new InvalidIntensity({ option, value: input })
+    const value = wholeMillis(input)
+    if (!(value >= 0)) throw new InvalidIntensity({ option, value: input })
     return value
   }
   return {

@@ -3,10 +3,13 @@ import * as Schema from "effect/Schema"
 
 export class PlanInvalid extends Schema.TaggedError<PlanInvalid>("millrace/PlanInvalid")("PlanInvalid", {
   operator: Schema.String,
+  /** What the name stands for. */
+  subject: Schema.Literals(["operator", "job", "sink"]),
   problem: Schema.String,
   remedy: Schema.String
 }) {
   override get message() {
-    return `Operator "${this.operator}" ${this.problem}: ${this.remedy}`
+    const subject = this.subject[0]!.toUpperCase() + this.subject.slice(1)
+    return `${subject} "${this.operator}" ${this.problem}: ${this.remedy}`
   }
 }

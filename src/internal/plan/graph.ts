@@ -36,13 +36,18 @@ export interface Graph {
   readonly discarded: ReadonlyArray<{ readonly port: Port; readonly reason: string }>
 }
 
-const refuse = (operator: string, problem: string, remedy: string): never => {
-  throw new PlanInvalid({ operator, problem, remedy })
+const refuse = (
+  operator: string,
+  problem: string,
+  remedy: string,
+  subject: PlanInvalid["subject"] = "operator"
+): never => {
+  throw new PlanInvalid({ operator, subject, problem, remedy })
 }
 
 export const make = (job: string, endings: ReadonlyArray<Ending>): Graph => {
-  if (job.trim() === "") refuse(job, "is a job without a name", "give Job.make a name that is not empty")
-  if (endings.length === 0) refuse(job, "has no outputs", "end at least one flow with Flow.to")
+  if (job.trim() === "") refuse(job, "has no name", "give Job.make a name that is not empty", "job")
+  if (endings.length === 0) refuse(job, "has no outputs", "end at least one flow with Flow.to", "job")
   const numbered = new Map<Node, Operator>()
   const operators: Array<Operator> = []
   const discarded: Array<{ readonly port: Port; readonly reason: string }> = []
@@ -107,7 +112,7 @@ export const make = (job: string, endings: ReadonlyArray<Ending>): Graph => {
       refuse(operators[port.operator]!.label, "ends in a sink without a name", "give Flow.to a name that is not empty")
     }
     if (outlets.some(({ name }) => name === ending.name)) {
-      refuse(ending.name, "is the name of two sinks", "give each Flow.to a name of its own")
+      refuse(ending.name, "is the name of two sinks", "give each Flow.to a name of its own", "sink")
     }
     outlets.push({ name: ending.name, port: consume(port), sink: ending.sink! })
   }
@@ -195,7 +200,11 @@ const check = ({ label, node, timed }: Operator): void => {
   }
   const lateness = node.allowedLatenessMillis
   if (lateness !== undefined && !(Number.isSafeInteger(lateness) && lateness >= 0)) {
-    refuse(label, `has an allowed lateness of ${lateness} ms`, "give whole milliseconds, zero or more, and finite")
+    refuse(
+      label,
+      "has an allowed lateness that is no span of whole milliseconds",
+      "give whole milliseconds, zero or more, and finite"
+    )
   }
   for (const [field, aggregate] of node.fields) {
     if (!Aggregate.isAggregate(aggregate)) {

@@ -99,21 +99,6 @@ export interface Wiring {
   readonly upstreams: (exchange: Exchange, partition: number) => ReadonlyArray<Upstream>
 }
 
-/** Numbers a task's out channels the same way for those who read them. */
-export const outChannelsOf = (
-  options: Pick<ChainOptions, "graph" | "layout" | "stage" | "deadLetters">
-): ReadonlyArray<string> => {
-  const { deadLetters, graph, layout, stage } = options
-  const own = (operator: number) => stage.operators.includes(operator)
-  return [
-    ...layout.exchanges.filter(({ from }) => own(from.operator)).flatMap(({ id }) =>
-      Array.from({ length: layout.partitions }, (_, to) => `exchange ${id} to ${to}`)
-    ),
-    ...graph.outlets.flatMap(({ name, port }) => own(port.operator) ? [`sink ${name}`] : []),
-    ...deadLetters ? ["dead letters"] : []
-  ]
-}
-
 /** A gate, and what stands behind it. */
 interface Gate {
   readonly gate: RetryGate

@@ -7,6 +7,7 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as TxRef from "effect/TxRef"
+import { SourceInvalid } from "../../FlowError.ts"
 import type { Chunk, Position, Reader, Undecodable } from "../../Source.ts"
 
 /** Rows `from … to` of a chunk. */
@@ -226,17 +227,26 @@ export class Inlet {
 }
 
 /** Reads a split into its inlet for as long as there is room, until it ends or fails. */
-export const pump = Effect.fnUntraced(function*(inlet: Inlet, reader: Reader<unknown, unknown>) {
+export const pump = Effect.fnUntraced(function*(source: string, inlet: Inlet, reader: Reader<unknown, unknown>) {
   while (!inlet.isClosed) {
     yield* awaitRoom(inlet)
     if (inlet.isClosed) break
-    const chunk = yield* reader.pull(inlet.capacity - inlet.fill)
+    const room = inlet.capacity - inlet.fill
+    const chunk = yield* reader.pull(room)
     if (inlet.isClosed) break
+    if (chunk !== undefined && (chunk.rows.length === 0 || chunk.rows.length > room)) {
+      return yield* new SourceInvalid({
+        source,
+        split: inlet.split,
+        problem: `was asked for 1 to ${room} rows and gave ${chunk.rows.length}`,
+        remedy: "`pull(max)` waits for at least one row, gives at most `max`, and answers undefined at the end"
+      })
+    }
     if (chunk === undefined) inlet.close()
     else inlet.append(chunk)
     yield* inlet.announce
   }
-}, (effect, inlet) =>
+}, (effect, _, inlet) =>
   Effect.catchCause(effect, (cause) => {
     inlet.failure = cause
     return inlet.announce

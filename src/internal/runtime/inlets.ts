@@ -8,6 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import type { Checkpoint } from "../../Checkpoint.ts"
+import { SourceInvalid } from "../../FlowError.ts"
 import type { BufferStatus } from "../../JobStatus.ts"
 import type { Ambient, Position, Source } from "../../Source.ts"
 import type { Graph } from "../plan/graph.ts"
@@ -136,6 +137,15 @@ export class Inlets {
       case "Read": {
         return Effect.gen({ self: this }, function*() {
           const splits = this.splits.get(node.name) ?? (yield* body.splits)
+          const twice = splits.find((split, i) => splits.indexOf(split) !== i)
+          if (twice !== undefined) {
+            return yield* new SourceInvalid({
+              source: node.name,
+              split: twice,
+              problem: "is the name of two splits",
+              remedy: "give every split a name of its own: its position is found again by it"
+            })
+          }
           this.splits.set(node.name, splits)
           const inlets: Array<Inlet> = []
           for (const split of splits) {
@@ -145,10 +155,10 @@ export class Inlets {
             if (standing?.ended === true || this.draining) inlet.close()
             else if (body.replayable) {
               const reader = yield* body.open(split, standing?.position)
-              yield* Effect.forkScoped(pump(inlet, reader))
+              yield* Effect.forkScoped(pump(node.name, inlet, reader))
             } else {
               const reader = yield* Scope.provide(body.open(split, undefined), this.jobScope)
-              yield* Effect.forkIn(pump(inlet, reader), this.jobScope)
+              yield* Effect.forkIn(pump(node.name, inlet, reader), this.jobScope)
             }
           }
           return inlets

@@ -12,7 +12,7 @@ import * as TxRef from "effect/TxRef"
 import { CheckpointStore } from "../../CheckpointStore.ts"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
 import { edgeOf, type Flow, type Trait } from "../../Flow.ts"
-import { type BufferFull, JobNotRunning, OperatorUnknown } from "../../FlowError.ts"
+import { type BufferFull, type InvalidKey, JobNotRunning, OperatorUnknown } from "../../FlowError.ts"
 import * as FlowMetrics from "../../FlowMetrics.ts"
 import type { JobStatus } from "../../JobStatus.ts"
 import type { Sink } from "../../Sink.ts"
@@ -21,7 +21,7 @@ import type { RestartIntensity } from "../../Supervision.ts"
 import type { Graph } from "../plan/graph.ts"
 import * as layout from "../plan/layout.ts"
 import type { Node } from "../plan/node.ts"
-import { keyIdentity } from "../state/keyIdentity.ts"
+import { type Identity, keyIdentity } from "../state/keyIdentity.ts"
 import type { Environment } from "./component.ts"
 import { Inlets } from "./inlets.ts"
 import { offer } from "./offers.ts"
@@ -47,6 +47,9 @@ export interface Settings {
   readonly sabotage?: NonNullable<Environment["sabotage"]>
 }
 
+/** Why a query has no answer. */
+export type QueryError = JobNotRunning | OperatorUnknown | InvalidKey
+
 /** The erased form of `Job.Handle`; its doors are typed there. */
 export interface RunningJob {
   readonly await: Effect.Effect<void, unknown>
@@ -63,7 +66,7 @@ export interface RunningJob {
   readonly query: (
     operator: string,
     key: unknown
-  ) => Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown>
+  ) => Effect.Effect<ReadonlyArray<unknown>, QueryError>
   readonly labelOf: (flow: Flow<unknown, unknown, unknown, Trait>) => string
 }
 
@@ -141,14 +144,19 @@ export const launch: (
     )
 
     const query = (label: string, key: unknown) =>
-      Effect.suspend((): Effect.Effect<ReadonlyArray<unknown>, JobNotRunning | OperatorUnknown> => {
+      Effect.suspend((): Effect.Effect<ReadonlyArray<unknown>, QueryError> => {
         const operator = graph.operators.find((operator) => operator.label === label)
         if (operator === undefined || operator.node._tag !== "Window") {
           const known = graph.operators.flatMap(({ label, node }) => node._tag === "Window" ? [label] : [])
           return Effect.fail(new OperatorUnknown({ job: name, operator: label, known }))
         }
         const { schema } = operator.node.key
-        const identity = schema === undefined ? 0 : keyIdentity(schema, `Operator "${label}"`)(key)
+        let identity: Identity = 0
+        try {
+          if (schema !== undefined) identity = keyIdentity(schema, `Operator "${label}"`)(key)
+        } catch (refusal) {
+          return Effect.fail(refusal as InvalidKey)
+        }
         const partition = partitionOf(identity, settings.partitions)
         const part = plan.components.find(({ stages }) =>
           stages.some(({ operators }) => operators.includes(operator.id))
@@ -163,12 +171,14 @@ export const launch: (
           })))
       })
 
-    const pause = TxRef.set(intake, false)
+    const closeIntake = TxRef.set(intake, false)
+    // Once draining or stopping has begun there is nothing left to pause.
+    const pause = Effect.suspend(() => state === "running" ? closeIntake : Effect.void)
     const drain = Effect.suspend(() => {
       if (state !== "running") return Effect.void
       state = "draining"
       // What has been read goes into a checkpoint before sources are cut off: a restart could not read it again.
-      return Effect.andThen(pause, parts.checkpoint).pipe(
+      return Effect.andThen(closeIntake, parts.checkpoint).pipe(
         Effect.andThen(inlets.drain()),
         Effect.andThen(TxRef.set(intake, true)),
         // Once begun it goes on, whoever stops waiting for it.
@@ -177,7 +187,7 @@ export const launch: (
     })
     const stop = Effect.gen(function*() {
       if (state !== "running") return
-      yield* pause
+      yield* closeIntake
       yield* parts.checkpoint
       if (isOver()) return
       state = "stopped"
@@ -196,7 +206,8 @@ export const launch: (
       query,
       labelOf: (flow) => {
         const node = behind(edgeOf(flow).node)
-        return graph.operators.find((operator) => operator.node === node)?.label ?? "a flow of another job"
+        return graph.operators.find((operator) => operator.node === node)?.label ??
+          "of a flow that the job does not have"
       }
     }
   }

@@ -31,13 +31,15 @@ export const offer = (
   }
   const inlet = inlets.queue(operator.label)
   const entrance: Entrance = { job, source: operator.label, inlet, onFull: source.body.onFull, state }
-  return Effect.ensuring(
-    Effect.forEach(values, (value) => offerOne(entrance, value), { discard: true }),
-    inlet.announce
-  )
+  const all = Effect.forEach(values, (value, accepted) => offerOne(entrance, value, accepted), { discard: true })
+  return Effect.ensuring(all, inlet.announce)
 }
 
-const offerOne = (entrance: Entrance, value: unknown): Effect.Effect<void, BufferFull | JobNotRunning> =>
+const offerOne = (
+  entrance: Entrance,
+  value: unknown,
+  accepted: number
+): Effect.Effect<void, BufferFull | JobNotRunning> =>
   Effect.suspend((): Effect.Effect<void, BufferFull | JobNotRunning> => {
     const { inlet, job, onFull, source, state } = entrance
     if (inlet.isClosed) return Effect.fail(new JobNotRunning({ job, state: state() }))
@@ -47,7 +49,7 @@ const offerOne = (entrance: Entrance, value: unknown): Effect.Effect<void, Buffe
     }
     switch (onFull) {
       case "fail":
-        return Effect.fail(new BufferFull({ source, capacity: inlet.capacity }))
+        return Effect.fail(new BufferFull({ source, capacity: inlet.capacity, accepted }))
       case "drop-newest":
         inlet.dropped++
         return Effect.void
@@ -56,6 +58,9 @@ const offerOne = (entrance: Entrance, value: unknown): Effect.Effect<void, Buffe
         inlet.push(value)
         return Effect.void
       case "suspend":
-        return inlet.announce.pipe(Effect.andThen(awaitRoom(inlet)), Effect.andThen(offerOne(entrance, value)))
+        return inlet.announce.pipe(
+          Effect.andThen(awaitRoom(inlet)),
+          Effect.andThen(offerOne(entrance, value, accepted))
+        )
     }
   })

@@ -146,9 +146,5 @@ export const keyFunction = ({ label, node }: Operator): (value: unknown) => Iden
   if (node._tag !== "KeyBy" || node.key === undefined) return () => 0
   const { key } = node
   const identity = keyIdentity(node.schema!, `Operator "${label}"`)
-  return (value) => {
-    const own: unknown = key(value)
-    // Most keys are their own identity; what this leaves to `identity` are the exceptions, zero with its sign among them.
-    return typeof own === "number" && own !== 0 ? own : identity(own)
-  }
+  return (value) => identity(key(value))
 }

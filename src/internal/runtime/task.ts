@@ -360,7 +360,8 @@ export class Task {
           operator: site.label,
           partition: this.partition,
           original: value,
-          reason: error instanceof Error ? error.message : String(error),
+          // One line, for logs and files.
+          reason: (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, "; "),
           timestamp: Number.isNaN(time) ? undefined : time,
           key: key === undefined ? undefined : encodedKey(key as Identity)
         }

@@ -6,6 +6,7 @@
  */
 import { format } from "effect/Formatter"
 import * as Schema from "effect/Schema"
+import type * as SchemaAST from "effect/SchemaAST"
 
 /** What a `Map` can hold as a key with the meaning we want: equal exactly if the keys are the same key. */
 export type Identity = string | number | bigint | boolean
@@ -30,28 +31,61 @@ export class InvalidKey extends Schema.TaggedError<InvalidKey>("millrace/Invalid
 const mark = "\u0000"
 
 /**
- * Makes the function that gives a key its identity: primitives are themselves (−0 is 0, NaN equals NaN, 1 and "1"
- * differ), everything else is the canonical JSON text of its encoded form, so objects compare by content whatever the
- * order of their properties. Throws `InvalidKey` where a key cannot be encoded.
+ * Makes the function that gives a key its identity. Primitives that the schema leaves as they are, are themselves (−0 is
+ * 0, NaN equals NaN, 1 and "1" differ); everything else is the canonical JSON text of its encoded form, so objects compare
+ * by content whatever the order of their properties. Throws `InvalidKey` for a key that the schema does not accept.
  *
- * Two composite keys with one encoded form are one key, because a checkpoint could not tell them apart either.
+ * Two keys with one encoded form are one key, because a checkpoint could not tell them apart either.
  */
 export const keyIdentity = <K>(
   schema: Schema.ConstraintCodec<K, unknown>,
   owner = "A keyed operator"
 ): (key: K) => Identity => {
+  const refuse = (key: unknown, problem: string): never => {
+    throw new InvalidKey({ owner, key, problem })
+  }
   let encode: ((key: unknown) => unknown) | undefined
-  return (key) => {
-    const own = primitiveIdentity(key)
-    if (own !== undefined) return own
+  const encoded = (key: unknown): Identity => {
     try {
       encode ??= Schema.encodeUnknownSync(Schema.toCodecJson(schema))
       return mark + canonicalJson(encode(key))
     } catch (cause) {
-      throw new InvalidKey({ owner, key, problem: cause instanceof Error ? cause.message : String(cause) })
+      return refuse(key, cause instanceof Error ? cause.message : String(cause))
     }
   }
+  // The common case costs one comparison per record: a primitive without checks.
+  const only = plainPrimitive(schema.ast)
+  if (only !== undefined) {
+    return (key) => typeof key === only ? primitiveIdentity(key)! : refuse(key, `it is no ${only}`)
+  }
+  if (isTransformed(schema.ast)) return encoded
+  const isKey = Schema.is(schema)
+  return (key) => {
+    const own = primitiveIdentity(key)
+    return own === undefined ? encoded(key) : isKey(key) ? own : encoded(key)
+  }
 }
+
+/** The one type of primitives that a schema accepts, if it accepts them all and changes none. */
+const plainPrimitive = (ast: SchemaAST.AST): "string" | "number" | "bigint" | "boolean" | undefined => {
+  if (ast.checks !== undefined || ast.encoding !== undefined) return undefined
+  switch (ast._tag) {
+    case "String":
+      return "string"
+    case "Number":
+      return "number"
+    case "BigInt":
+      return "bigint"
+    case "Boolean":
+      return "boolean"
+    default:
+      return undefined
+  }
+}
+
+/** Whether primitives may be encoded as something else. */
+const isTransformed = (ast: SchemaAST.AST): boolean =>
+  ast.encoding !== undefined || ast._tag === "Suspend" || (ast._tag === "Union" && ast.types.some(isTransformed))
 
 /** The way back from an identity to a key with that identity, by the same codec. */
 export const identifiedKey = <K>(schema: Schema.ConstraintCodec<K, unknown>): (identity: Identity) => K => {
