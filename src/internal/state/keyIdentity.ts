@@ -53,10 +53,17 @@ export const keyIdentity = <K>(
       return refuse(key, cause instanceof Error ? cause.message : String(cause))
     }
   }
-  // The common case costs one comparison per record: a primitive without checks.
-  const only = plainPrimitive(schema.ast)
-  if (only !== undefined) {
-    return (key) => typeof key === only ? primitiveIdentity(key)! : refuse(key, `it is no ${only}`)
+  // The common cases cost a comparison or two per record.
+  switch (plainPrimitive(schema.ast)) {
+    case "number":
+      return (key) => typeof key !== "number" ? refuse(key, "it is no number") : key === 0 ? 0 : key
+    case "string":
+      return (key) =>
+        typeof key !== "string" ? refuse(key, "it is no string") : key.charCodeAt(0) === 0 ? mark + key : key
+    case "bigint":
+      return (key) => typeof key === "bigint" ? key : refuse(key, "it is no bigint")
+    case "boolean":
+      return (key) => typeof key === "boolean" ? key : refuse(key, "it is no boolean")
   }
   if (isTransformed(schema.ast)) return encoded
   const isKey = Schema.is(schema)
