@@ -222,7 +222,7 @@ export interface UntimedOptions<in A> {
 }
 
 /**
- * Begins a flow at a source. With `time` and `watermark` it has event time; without, windows and patterns refuse it.
+ * Begins a flow at a source. With `time` and `watermark` it has event time; without, windows refuse it.
  *
  * @since 0.1.0
  * @category constructors

@@ -2,8 +2,10 @@
  * The meaning of a job, worked out by hand: every flow is a finished array, every window a list of its records that is
  * folded anew whenever it fires.
  *
- * It is slow and obvious, and shares nothing with the engine but the values a job is made of. The laws compare the two on
- * random jobs; compare them on your own job by handing the same records to both.
+ * It is slow and obvious, and shares neither machines nor runtime with the engine. What it does share is what a job is made
+ * of: the plan's graph with its checks, your functions, windows and aggregates, the generators of `Watermark`, and the
+ * identity of keys. The laws compare the two on random jobs; compare them on your own job by handing the same records to
+ * both.
  *
  * *Event time.* A flow is a sequence of records and watermarks. One split of a source gives each record, and after it the
  * watermark that its generator makes of it; at the end comes +∞. Operators keep that order, and a window puts its panes
@@ -296,7 +298,7 @@ const windowed = (node: WindowNode, allowedLatenessMillis: number, events: Event
     const after = node.window._tag === "Session" ?
       [sessionOf(key, [...before].sort(byStart), bounds[0]!)] :
       live.map((window) =>
-        before.find((opened) => opened.start === window.start) ??
+        before.find(({ end, start }) => start === window.start && end === window.end) ??
           { ...window, key, records: [], panes: 0, fired: false }
       )
     for (const { records } of after) tryAdding(node, records, element)

@@ -97,7 +97,7 @@ const Proto = {
 export const isSink = (u: unknown): u is Sink<never, unknown, unknown> => hasProperty(u, TypeId)
 
 /**
- * A sink of your own that writes batches at least once. `open` runs in a scope that closes with the job.
+ * A sink of your own that writes batches at least once. `open` runs in a scope that closes with the attempt.
  *
  * @since 0.1.0
  * @category constructors

@@ -29,7 +29,7 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
   private readonly options: WindowOptions
   private readonly emit: Emit<unknown>
   /** Per key its live sessions by start; between two of them lies more than a gap. */
-  private readonly sessions = new Table<Identity, ReadonlyArray<Session>>()
+  private readonly sessions = new Table<Identity, ReadonlyArray<Session>>({ maxTombstones: 1024 })
   private readonly timers = new TimerHeap<Identity>()
   /** When a key will be looked at next: one live timer per key, however often its sessions grow. */
   private readonly scheduled = new Map<Identity, number>()
@@ -66,11 +66,8 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
     }
     const merged = this.extended(live, from, to, time, fields.add(this.merge(live, from, to), value, time))
     const isLate = merged.last + gapMillis - 1 <= watermark
-    this.store(
-      identity,
-      live.toSpliced(from, to - from, isLate ? { ...merged, fired: true, panes: merged.panes + 1 } : merged)
-    )
-    if (isLate) this.pane(identity, merged, "late", false)
+    const after = isLate ? this.pane(identity, merged, "late", false) : merged
+    this.store(identity, live.toSpliced(from, to - from, after))
   }
 
   advance(watermark: number): boolean {
@@ -150,32 +147,32 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
   private fire(key: Identity, due: number, watermark: number): void {
     const { allowedLatenessMillis } = this.options
     const live = this.sessions.get(key) ?? []
-    const firing = live.filter((session) => !session.fired && this.dueAt(session) <= due)
+    const isLast = allowedLatenessMillis === 0 || watermark === Infinity
     const kept = live.flatMap((session) => {
-      const end = session.last + this.gapMillis
-      if (end - 1 + allowedLatenessMillis <= due) return []
-      return [session.fired || end - 1 > due ? session : { ...session, fired: true, panes: session.panes + 1 }]
+      const isDue = !session.fired && this.dueAt(session) <= due
+      const after = isDue ? this.pane(key, session, "on-time", isLast) : session
+      return session.last + this.gapMillis - 1 + allowedLatenessMillis <= due ? [] : [after]
     })
     this.store(key, kept)
-    for (const session of firing) {
-      this.pane(key, session, "on-time", allowedLatenessMillis === 0 || watermark === Infinity)
-    }
   }
 
   private boundsOf({ last, start }: Session) {
     return { start, end: last + this.gapMillis }
   }
 
-  private pane(key: Identity, session: Session, timing: Pane<unknown, unknown>["timing"], isLast: boolean): void {
+  /** Puts a pane out; the session after it. */
+  private pane(key: Identity, session: Session, timing: Pane<unknown, unknown>["timing"], isLast: boolean): Session {
     const { fields, keyOf } = this.options
     const window = this.boundsOf(session)
     let value: unknown
     try {
       value = fields.done(session.acc)
     } catch (error) {
-      return this.emit.failed(error, { window, key: keyOf(key) }, window.end - 1, key)
+      this.emit.failed(error, { window, key: keyOf(key) }, window.end - 1, key)
+      return { ...session, fired: true }
     }
     const index = session.panes
     this.emit.out("results", { window, key: keyOf(key), value, timing, index, isLast }, window.end - 1, key)
+    return { ...session, fired: true, panes: index + 1 }
   }
 }

@@ -100,7 +100,8 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
   private firing: Firing | undefined
   /** Per window end, how many panes a key had; kept only while late records may still add one. */
   private readonly panes = new Map<number, Table<Identity, number>>()
-  private queues = new Map<Identity, MergeQueue>()
+  /** Undefined for a key whose queue is out of date, or could not be made: its windows are merged slice by slice. */
+  private queues = new Map<Identity, MergeQueue | undefined>()
   /** The queues hold the slices from here … */
   private queuedFrom = -Infinity
   /** … to before here. */
@@ -150,15 +151,15 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
 
   query(key: unknown): ReadonlyArray<unknown> {
     const { everyMillis, sizeMillis } = this.shape
-    const found: Array<unknown> = []
-    if (this.starts.length === 0) return found
-    for (let end = this.firstEnd(this.starts[0]!); end - sizeMillis <= this.starts.at(-1)!; end += everyMillis) {
-      const acc = this.merge(end - sizeMillis, end, key as Identity)
-      if (acc !== undefined) {
-        found.push({ window: { start: end - sizeMillis, end }, value: this.options.fields.done(acc.acc) })
-      }
+    const ends = new Set<number>()
+    for (const start of this.starts) {
+      if (!this.slices.get(start)!.cells.has(key as Identity)) continue
+      for (let end = this.firstEnd(start); end <= this.lastEnd(start); end += everyMillis) ends.add(end)
     }
-    return found
+    return [...ends].sort((a, b) => a - b).map((end) => ({
+      window: { start: end - sizeMillis, end },
+      value: this.options.fields.done(this.merge(end - sizeMillis, end, key as Identity)!.acc)
+    }))
   }
 
   snapshot(): SlicesSnapshot {
@@ -201,7 +202,7 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     }
     this.current = slice
     // The key's queue already holds this slice as it was.
-    if (start >= this.queuedFrom && start < this.queuedTo) this.requeue(key)
+    if (start >= this.queuedFrom && start < this.queuedTo) this.queues.set(key, undefined)
     this.nextTimer = Math.min(this.nextTimer, this.nextEnd() - 1, this.nextExpiry())
     for (let end = first; end <= last && end - 1 <= watermark; end += everyMillis) {
       if (end - 1 + allowedLatenessMillis > watermark) this.pane(end - sizeMillis, end, key, "late", false)
@@ -226,37 +227,46 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
 
   /** Moves the queues to the slices of one window, later than the one before. */
   private enqueue(start: number, end: number): void {
+    const from = Math.max(start, this.queuedTo)
+    this.queuedFrom = start
+    this.queuedTo = end
     for (const [key, queue] of this.queues) {
-      queue.dropBefore(start)
+      if (queue === undefined) continue
+      this.attempt(key, () => queue.dropBefore(start))
       if (queue.isEmpty) this.queues.delete(key)
     }
-    const from = Math.max(start, this.queuedTo)
     for (const sliceStart of this.starts) {
       if (sliceStart < from) continue
       if (sliceStart >= end) break
       for (const { key, value } of this.slices.get(sliceStart)!.cells.entries()) {
-        this.queueOf(key).push(sliceStart, value)
+        if (!this.queues.has(key)) this.queues.set(key, new MergeQueue(this.options.fields))
+        this.attempt(key, () => this.queues.get(key)?.push(sliceStart, value))
       }
     }
-    this.queuedFrom = start
-    this.queuedTo = end
+    for (const [key, queue] of this.queues) if (queue === undefined) this.requeue(key)
   }
 
-  private queueOf(key: Identity): MergeQueue {
-    let queue = this.queues.get(key)
-    if (queue === undefined) this.queues.set(key, queue = new MergeQueue(this.options.fields))
-    return queue
+  /** User code merges: where it throws, the pane that needs the merge will say so. */
+  private attempt(key: Identity, change: () => void): void {
+    try {
+      change()
+    } catch {
+      this.queues.set(key, undefined)
+    }
   }
 
   private requeue(key: Identity): void {
     const queue = new MergeQueue(this.options.fields)
-    for (const start of this.starts) {
-      if (start < this.queuedFrom) continue
-      if (start >= this.queuedTo) break
-      const { cells } = this.slices.get(start)!
-      if (cells.has(key)) queue.push(start, cells.get(key))
-    }
     this.queues.set(key, queue)
+    this.attempt(key, () => {
+      for (const start of this.starts) {
+        if (start < this.queuedFrom) continue
+        if (start >= this.queuedTo) break
+        const { cells } = this.slices.get(start)!
+        if (cells.has(key)) queue.push(start, cells.get(key))
+      }
+    })
+    if (queue.isEmpty) this.queues.delete(key)
   }
 
   private fire({ end, start }: Bounds, key: Identity, watermark: number): void {

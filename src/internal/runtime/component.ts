@@ -359,13 +359,13 @@ export class Attempt {
     const settled = () => !this.runners.some(inStep)
     const closed = waitUntil(this.runners.map(({ record }) => TxRef.get(record)), settled).pipe(
       // Nobody can enter a step while the gate is closed, so this still holds however long ago the wait ended.
-      Effect.andThen(Effect.sync(() => this.capture())),
-      Effect.ensuring(TxRef.set(this.gate, false))
+      Effect.andThen(Effect.sync(() => this.capture()))
     )
     return Effect.suspend(() =>
       settled() || this.environment.sabotage === "cut ignores steps"
         ? Effect.succeed(this.capture())
-        : Effect.andThen(TxRef.set(this.gate, true), closed)
+        // Wherever this is interrupted, the gate opens again.
+        : Effect.ensuring(Effect.andThen(TxRef.set(this.gate, true), closed), TxRef.set(this.gate, false))
     )
   }
 

@@ -88,7 +88,8 @@ export class Inlet {
 
   /** A checkpoint is wanted: no more can be kept. */
   get isPressed(): boolean {
-    return !this.replayable && this.retained >= this.comfortable
+    // Rows that a restart has yet to read again are not helped by a checkpoint.
+    return !this.replayable && this.consumed - this.acknowledged >= this.comfortable
   }
 
   /** How many rows are kept for a restart at most, besides those waiting. */

@@ -124,7 +124,7 @@ export const launch: (
 
     const metrics = FlowMetrics.recorder(name)
     const ended = yield* Deferred.make<void, unknown>()
-    const stopping = yield* Deferred.make<void>()
+    const stopping = yield* Deferred.make<void, unknown>()
     yield* Effect.raceFirst(Effect.provideContext(running, context), Deferred.await(stopping)).pipe(
       Effect.raceFirst(metrics.every("1 second", status)),
       Effect.onExit((exit) =>
@@ -181,6 +181,8 @@ export const launch: (
       return Effect.andThen(closeIntake, parts.checkpoint).pipe(
         Effect.andThen(inlets.drain()),
         Effect.andThen(TxRef.set(intake, true)),
+        // A store that fails ends the job, or it would drain for ever.
+        Effect.catchCause((cause) => Deferred.failCause(stopping, cause)),
         // Once begun it goes on, whoever stops waiting for it.
         Effect.forkIn(scope)
       )
@@ -193,14 +195,17 @@ export const launch: (
       state = "stopped"
       yield* Deferred.succeed(stopping, undefined)
       yield* Effect.exit(Deferred.await(ended))
-    })
+    }).pipe(
+      // Interrupted, or refused by the store: the job goes on.
+      Effect.onError(() => state === "running" ? TxRef.set(intake, true) : Effect.void)
+    )
     return {
       await: Deferred.await(ended),
       status: Effect.sync(status),
       push: (source, value) => offer(name, graph, inlets, () => state, source, [value]),
       pushAll: (source, values) => offer(name, graph, inlets, () => state, source, values),
       pause,
-      resume: TxRef.set(intake, true),
+      resume: Effect.suspend(() => state === "running" ? TxRef.set(intake, true) : Effect.void),
       stop,
       drain: Effect.andThen(drain, Deferred.await(ended)),
       query,

@@ -1,7 +1,6 @@
 /**
  * The connected parts of a job under supervision: each restarts alone, from its own last checkpoint.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -100,7 +99,7 @@ export class Parts {
         const running = runAttempt(environment, component, attempt, from, started)
         const exit = yield* Effect.exit(Effect.provideContext(running, context))
         if (Exit.isSuccess(exit)) return
-        if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.failCause(exit.cause)
+        // A job that is interrupted does not come here: an interruption seen here came from a source or a sink.
         this.lost[id] = true
         yield* this.turn
         const now = yield* Clock.currentTimeMillis

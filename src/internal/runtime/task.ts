@@ -124,7 +124,7 @@ export class Task {
     if (this.spilling) return true
     if (this.advancing) return !this.chain.gates.some(({ stalled }) => stalled !== undefined)
     for (const { cursor, ended, inlet } of this.chain.splits) {
-      if (inlet.failure !== undefined) return true
+      if (inlet.failure !== undefined && inlet.available(cursor) <= 0) return true
       if (intake && inlet.available(cursor) > 0) return true
       if (!ended && inlet.hasEnded(cursor)) return true
     }

@@ -61,6 +61,8 @@ export class Table<K extends Identity, V> {
   private count = 0
   private newest: Node<K, V> | undefined = undefined
   private views: Array<WeakRef<TableView<K, V>>> = []
+  /** Changes when everything is replaced: views of the time before have nothing to close any more. */
+  private era = {}
   private readonly maxTombstones: number
 
   constructor(options?: { readonly maxTombstones?: number }) {
@@ -206,10 +208,11 @@ export class Table<K extends Identity, V> {
       if (this.newest !== undefined) this.newest.newer = node
       this.newest = node
     }
-    const slots = this.slots
-    const view: TableView<K, V> = new TableView(slots, node, this.count, () => {
-      if (this.slots === slots) this.close(view)
+    const { era } = this
+    const view: TableView<K, V> = new TableView(this.slots, node, this.count, () => {
+      if (this.era === era) this.close(view)
     })
+    this.views = this.views.filter((open) => open.deref() !== undefined)
     this.views.push(new WeakRef(view))
     return view
   }
@@ -229,6 +232,7 @@ export class Table<K extends Identity, V> {
     this.logVersions = []
     this.newest = undefined
     this.views = []
+    this.era = {}
     this.floor = version
     this.current = version
     this.closed = true
@@ -280,7 +284,14 @@ export class Table<K extends Identity, V> {
   private purge(): void {
     if (this.forgotten.size === 0) return
     this.views = this.views.filter((view) => view.deref() !== undefined)
-    if (this.views.length > 0) return
+    if (this.views.length > 0) {
+      // Open views keep the slots they know; the table goes on with those that it still needs.
+      if (this.forgotten.size > this.count + this.dead.size) {
+        this.slots = new Map([...this.slots].filter(([key, slot]) => slot.live || this.dead.has(key)))
+        this.forgotten.clear()
+      }
+      return
+    }
     this.newest = undefined
     for (const slot of this.forgotten) if (!slot.live && !this.dead.has(slot.key)) this.slots.delete(slot.key)
     this.forgotten.clear()
