@@ -66,6 +66,14 @@ class MergeQueue {
   }
 }
 
+/** What user code threw instead of a merge: the pane that needs it fails with this. */
+class Broken {
+  readonly error: unknown
+  constructor(error: unknown) {
+    this.error = error
+  }
+}
+
 interface Firing extends Bounds {
   readonly keys: ReadonlyArray<Identity>
   next: number
@@ -100,8 +108,8 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
   private firing: Firing | undefined
   /** Per window end, how many panes a key had; kept only while late records may still add one. */
   private readonly panes = new Map<number, Table<Identity, number>>()
-  /** Undefined for a key whose queue is out of date, or could not be made: its windows are merged slice by slice. */
-  private queues = new Map<Identity, MergeQueue | undefined>()
+  /** Undefined for a key whose queue is out of date since a late record: it is made anew for the next window. */
+  private queues = new Map<Identity, MergeQueue | Broken | undefined>()
   /** The queues hold the slices from here … */
   private queuedFrom = -Infinity
   /** … to before here. */
@@ -230,28 +238,30 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     const from = Math.max(start, this.queuedTo)
     this.queuedFrom = start
     this.queuedTo = end
+    const outdated: Array<Identity> = []
     for (const [key, queue] of this.queues) {
-      if (queue === undefined) continue
-      this.attempt(key, () => queue.dropBefore(start))
-      if (queue.isEmpty) this.queues.delete(key)
+      if (queue instanceof MergeQueue) {
+        this.attempt(key, () => queue.dropBefore(start))
+        if (queue.isEmpty) this.queues.delete(key)
+      } else outdated.push(key)
     }
     for (const sliceStart of this.starts) {
       if (sliceStart < from) continue
       if (sliceStart >= end) break
       for (const { key, value } of this.slices.get(sliceStart)!.cells.entries()) {
         if (!this.queues.has(key)) this.queues.set(key, new MergeQueue(this.options.fields))
-        this.attempt(key, () => this.queues.get(key)?.push(sliceStart, value))
+        const queue = this.queues.get(key)
+        if (queue instanceof MergeQueue) this.attempt(key, () => queue.push(sliceStart, value))
       }
     }
-    for (const [key, queue] of this.queues) if (queue === undefined) this.requeue(key)
+    for (const key of outdated) this.requeue(key)
   }
 
-  /** User code merges: where it throws, the pane that needs the merge will say so. */
-  private attempt(key: Identity, change: () => void): void {
+  private attempt(key: Identity, merge: () => void): void {
     try {
-      change()
-    } catch {
-      this.queues.set(key, undefined)
+      merge()
+    } catch (error) {
+      this.queues.set(key, new Broken(error))
     }
   }
 
@@ -285,6 +295,7 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     const window = { start, end }
     let value: unknown
     try {
+      if (queued instanceof Broken) throw queued.error
       value = fields.done(queued === undefined ? this.merge(start, end, key)!.acc : queued.merged())
     } catch (error) {
       return this.emit.failed(error, { window, key: keyOf(key) }, end - 1, key)
