@@ -8,7 +8,7 @@ import { check, interleavings, launched, once, recorded, succeeded, turns } from
 import { runs } from "./runs.ts"
 
 /** More runs may take longer. */
-const timeout = 60_000 * runs(1)
+const timeout = 180_000 * runs(1)
 
 describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout }, (disorder) => {
   it("law 2 and 4: the number of partitions and the interleaving do not matter", () =>

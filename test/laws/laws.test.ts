@@ -5,7 +5,7 @@ import { check, expected, launched, once, recorded, run, same, succeeded } from 
 import { runs } from "./runs.ts"
 
 /** More runs may take longer. */
-const timeout = 60_000 * runs(1)
+const timeout = 180_000 * runs(1)
 
 describe.each<Disorder>(["within", "one exchange", "one partition"])("disorder: %s", { timeout }, (disorder) => {
   it("law 1 and 4: the size of batches and buffers does not matter, and the answer is that of the reference", () =>
