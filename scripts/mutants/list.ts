@@ -20,7 +20,7 @@ const byLaws = (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({ name,
 const byRestarts = (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({
   name,
   edits,
-  tests: ["test/laws", "test/Supervision.test.ts"]
+  tests: ["test/laws", "test/Supervision.test.ts", "test/regressions/generatorState.test.ts"]
 })
 
 export const mutants: ReadonlyArray<Mutant> = [
@@ -99,7 +99,11 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byLaws(
     "a late record does not reach the merged slices",
-    edit("machine/slices.ts", "if (start >= this.queuedFrom && start < this.queuedTo) this.requeue(key)", "")
+    edit(
+      "machine/slices.ts",
+      "if (start >= this.queuedFrom && start < this.queuedTo) this.queues.set(key, undefined)",
+      ""
+    )
   ),
   byRestarts(
     "a source forgets what no checkpoint has",
