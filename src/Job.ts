@@ -21,6 +21,7 @@ import { wholeMillis } from "./internal/numbers.ts"
 import * as graph from "./internal/plan/graph.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import * as jobRuntime from "./internal/runtime/job.ts"
+import { keyGroups } from "./internal/state/keyIdentity.ts"
 import type { JobStatus } from "./JobStatus.ts"
 import * as Plan from "./Plan.ts"
 import type { Guarantee, Sink } from "./Sink.ts"
@@ -237,7 +238,7 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
     bufferSize: options?.bufferSize ?? 8192
   }
   for (const [option, value] of Object.entries(settings)) {
-    const most = option === "partitions" ? 128 : Number.MAX_SAFE_INTEGER
+    const most = option === "partitions" ? keyGroups : Number.MAX_SAFE_INTEGER
     if (Number.isInteger(value) && value >= 1 && value <= most) continue
     throw new InvalidRunOption({ job: job.name, option, value })
   }
@@ -269,7 +270,7 @@ export class InvalidRunOption
   override get message() {
     const wanted = this.option === "checkpointEvery"
       ? "a duration of whole milliseconds, 1 or more"
-      : `a whole number ${this.option === "partitions" ? "from 1 to 128" : "of at least 1"}`
+      : `a whole number ${this.option === "partitions" ? `from 1 to ${keyGroups}` : "of at least 1"}`
     return `Job "${this.job}" was started with ${this.option} ${String(this.value)}: give ${wanted}`
   }
 }

@@ -77,8 +77,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     "exchange routing: a key has no home",
     edit(
       "runtime/routers.ts",
-      "Math.floor((hashKey(key) & (keyGroups - 1)) * partitions / keyGroups)",
-      "(hashKey(key) + ((globalThis as { n?: number }).n = ((globalThis as { n?: number }).n ?? 0) + 1)) % partitions"
+      "Math.floor(keyGroupOf(key) * partitions / keyGroups)",
+      "(keyGroupOf(key) + ((globalThis as { n?: number }).n = ((globalThis as { n?: number }).n ?? 0) + 1)) % partitions"
     )
   ),
   byLaws(

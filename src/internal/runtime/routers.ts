@@ -4,18 +4,12 @@ import type { Counts, Host, Receiver, Site } from "../machine/operator.ts"
 import type { Operator } from "../plan/graph.ts"
 import type { Exchange } from "../plan/layout.ts"
 import type { PartitionNode } from "../plan/node.ts"
-import { hashKey, type Identity, identityOf, keyIdentity } from "../state/keyIdentity.ts"
+import { type Identity, identityOf, keyGroupOf, keyGroups, keyIdentity } from "../state/keyIdentity.ts"
 import type { Port } from "./ports.ts"
 
-/** Fixed for ever: a key's group decides where its state is found again. */
-export const keyGroups = 128
-
-/**
- * The partition that owns a key. Its group is what `keyGroupOf` says, by a mask: an exchange asks for every row, and the
- * division of hashes would be one of floating-point numbers.
- */
+/** The partition that owns a key. */
 export const partitionOf = (key: Identity, partitions: number): number =>
-  Math.floor((hashKey(key) & (keyGroups - 1)) * partitions / keyGroups)
+  Math.floor(keyGroupOf(key) * partitions / keyGroups)
 
 /** Where rows of an exchange go. */
 type Choose = (value: unknown, key: unknown, partitions: number) => number

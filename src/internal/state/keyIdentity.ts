@@ -193,8 +193,14 @@ export const hashKey = (identity: Identity): number => {
   }
 }
 
-/** The key group of an identity: where its state lies in a checkpoint, on however many partitions it is read again. */
-export const keyGroupOf = (identity: Identity, groups = 128): number => hashKey(identity) % groups
+/** How many key groups there are. Fixed for ever, and a power of two, so that a mask finds the group. */
+export const keyGroups = 128
+
+/**
+ * The key group of an identity: where its state lies in a checkpoint, on however many partitions it is read again. By a
+ * mask, because an exchange asks for every row, and the remainder of an unsigned number is a division of floating point.
+ */
+export const keyGroupOf = (identity: Identity): number => hashKey(identity) & (keyGroups - 1)
 
 const hashText = (text: string, seed: number): number => {
   const length = text.length
