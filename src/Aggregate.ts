@@ -27,6 +27,7 @@ import { hasProperty, type Predicate, type Refinement } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type { Contravariant, Covariant } from "effect/Types"
+import { numbersPass } from "./internal/machine/stateCodec.ts"
 import { ExactNumber, printed } from "./internal/numbers.ts"
 import { earliest, Extended, inOrder, isRope, Joined, noItems, type Rope } from "./internal/rope.ts"
 
@@ -301,7 +302,7 @@ export const sum = <In>(f: (input: In) => number): Aggregate<In, unknown, number
 const sumState = codecBy(Schema.Tuple([ExactNumber, ExactNumber]), isSum, {
   decode: ([sum, lost]): Sum => lost === 0 ? sum : new Compensated(sum, lost),
   encode: (acc) => typeof acc === "number" ? [acc, 0] as const : [acc.sum, acc.lost] as const
-})
+}).annotate({ [numbersPass]: true })
 
 /** A class for the same reason as `Compensated`. */
 class Mean {
@@ -363,7 +364,7 @@ const extremeState: Schema.Codec<Extreme, unknown> = codecBy(
   Schema.NullOr(ExactNumber),
   (u: unknown): u is Extreme => u === undefined || typeof u === "number",
   { decode: (encoded): Extreme => encoded ?? undefined, encode: (acc) => acc ?? null }
-)
+).annotate({ [numbersPass]: true })
 
 const extreme = (label: string, choose: (self: number, that: number) => number) => {
   const merge = (self: Extreme, that: Extreme): Extreme =>

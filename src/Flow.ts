@@ -172,9 +172,9 @@ const OutputProto = { [OutputTypeId]: variance }
 
 // The casts below are the seam between the typed surface and the untyped graph: `node` holds functions over `unknown`.
 const flow = (node: Node, schema: Inner["schema"], output = "out"): never =>
-  Object.assign(Object.create(FlowProto), { edge: { node, output }, schema, keySchema: undefined }) as never
+  Object.assign(Object.create(FlowProto), { edge: { node, output, schema }, schema, keySchema: undefined }) as never
 const keyed = (node: Node, schema: Inner["schema"], keySchema: Inner["keySchema"], output = "out"): never =>
-  Object.assign(Object.create(KeyedProto), { edge: { node, output }, schema, keySchema }) as never
+  Object.assign(Object.create(KeyedProto), { edge: { node, output, schema }, schema, keySchema }) as never
 const inner = (self: Flow<unknown, unknown, unknown, Trait>): Inner => self as unknown as Inner
 const untyped = <F>(f: F) => f as unknown as (value: unknown) => never
 
@@ -662,25 +662,63 @@ export const aggregate: {
 )
 
 /**
- * Ends a flow in a sink. The name identifies the output in plans and metrics.
+ * What an output may be told.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OutputOptions<D extends "by epoch" | "eager"> {
+  /**
+   * `by epoch`, the default, lets rows for an idempotent or transactional sink wait until their epoch is durable. `eager`
+   * writes them at once and may write them again after a failure: the output counts as at-least-once, whatever its sink
+   * could do.
+   */
+  readonly delivery?: D
+}
+
+/**
+ * Ends a flow in a sink. The name identifies the output in plans, metrics and checkpoints.
  *
  * @since 0.1.0
  * @category outputs
  */
 export const to: {
+  // Parameters without type variables are looked at before the sink is, so that the wrong form fixes no type in it.
   <A, E2, R2, G extends Guarantee, C extends Changes>(
     name: string,
-    sink: Sink<A, E2, R2, G, C>
+    sink: Sink<A, E2, R2, G, C>,
+    options?: OutputOptions<"by epoch">
   ): <E, R>(self: Flow<A, E, R, "no event time" | C>) => Output<E | E2, R | R2, G>
+  <A, E2, R2, C extends Changes>(
+    name: string,
+    sink: Sink<A, E2, R2, Guarantee, C>,
+    options: OutputOptions<"by epoch" | "eager">
+  ): <E, R>(self: Flow<A, E, R, "no event time" | C>) => Output<E | E2, R | R2, "plain">
   <A, E, R, E2, R2, G extends Guarantee, C extends Changes>(
     self: Flow<A, E, R, "no event time" | C>,
     name: string,
-    sink: Sink<A, E2, R2, G, C>
+    sink: Sink<A, E2, R2, G, C>,
+    options?: OutputOptions<"by epoch">
   ): Output<E | E2, R | R2, G>
-} = dual(3, (self: Inner, name: string, sink: Sink<never, unknown, unknown>): never => {
-  const ending: Ending = { _tag: "To", name, edge: self.edge, sink, reason: undefined }
-  return Object.assign(Object.create(OutputProto), { ending }) as never
-})
+  <A, E, R, E2, R2, C extends Changes>(
+    self: Flow<A, E, R, "no event time" | C>,
+    name: string,
+    sink: Sink<A, E2, R2, Guarantee, C>,
+    options: OutputOptions<"by epoch" | "eager">
+  ): Output<E | E2, R | R2, "plain">
+} = dual(
+  subjectIsFlow,
+  (
+    self: Inner,
+    name: string,
+    sink: Sink<never, unknown, unknown>,
+    options?: OutputOptions<"by epoch" | "eager">
+  ): never => {
+    const isEager = options?.delivery === "eager"
+    const ending: Ending = { _tag: "To", name, edge: self.edge, sink, isEager, reason: undefined }
+    return Object.assign(Object.create(OutputProto), { ending }) as never
+  }
+)
 
 /**
  * Drops a flow on purpose, and says why.
@@ -689,7 +727,7 @@ export const to: {
  * @category outputs
  */
 export const discard = (reason: string) => <E, R>(self: Flow<unknown, E, R, Trait>): Output<E, R> => {
-  const ending: Ending = { _tag: "Discard", name: "", edge: edgeOf(self), sink: undefined, reason }
+  const ending: Ending = { _tag: "Discard", name: "", edge: edgeOf(self), sink: undefined, isEager: false, reason }
   return Object.assign(Object.create(OutputProto), { ending }) as never
 }
 

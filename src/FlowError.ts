@@ -5,6 +5,8 @@
  */
 import * as Schema from "effect/Schema"
 import { PlanInvalid as PlanInvalidClass } from "./internal/plan/PlanInvalid.ts"
+import type { SinkFenced } from "./internal/plan/SinkFenced.ts"
+import type { CheckpointStoreError, Fenced } from "./internal/plan/storeErrors.ts"
 import { InvalidKey as InvalidKeyClass } from "./internal/state/keyIdentity.ts"
 
 /**
@@ -195,9 +197,104 @@ export class OperatorUnknown
 }
 
 /**
+ * A record under way, or one for a sink, has no form in a checkpoint that outlives the process.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RowNotEncodable
+  extends Schema.TaggedError<RowNotEncodable>("millrace/RowNotEncodable")("RowNotEncodable", {
+    /** The operator or sink that it was on its way to. */
+    at: Schema.String,
+    problem: Schema.String
+  })
+{
+  override get message() {
+    return `A record on its way to "${this.at}" cannot be kept in a checkpoint: ${this.problem}. `
+      + "State the schema of the flow with Flow.typed(schema), or at its source"
+  }
+}
+
+/**
+ * A sink has not taken what is due to it, and no more can be kept.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SinkStalled extends Schema.TaggedError<SinkStalled>("millrace/SinkStalled")("SinkStalled", {
+  sink: Schema.String,
+  /** Bytes that wait for it. */
+  pendingBytes: Schema.Int,
+  afterMillis: Schema.Number,
+  /** Why its last try failed; undefined if it did not answer. */
+  cause: Schema.UndefinedOr(Schema.Defect())
+}) {
+  override get message() {
+    const reason = this.cause === undefined
+      ? "it does not answer"
+      : this.cause instanceof Error
+      ? this.cause.message
+      : String(this.cause)
+    return `Sink "${this.sink}" has taken nothing for ${this.afterMillis} ms, and ${this.pendingBytes} bytes wait for it: `
+      + `${reason}. They are in the checkpoint: mend the sink and run the job again, or raise maxPendingBytes or sinkTimeout`
+  }
+}
+
+/**
+ * A transactional sink stands after the checkpoint that the job would go on from: going on would write again what it has.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class SinkAheadOfCheckpoint
+  extends Schema.TaggedError<SinkAheadOfCheckpoint>("millrace/SinkAheadOfCheckpoint")("SinkAheadOfCheckpoint", {
+    job: Schema.String,
+    sink: Schema.String,
+    /** Where the sink stands. */
+    found: Schema.String,
+    /** Where the checkpoint knows it. */
+    expected: Schema.String
+  })
+{
+  override get message() {
+    return `Job "${this.job}" cannot go on from here: sink "${this.sink}" stands at ${this.found}, `
+      + `and the checkpoint knows it at ${this.expected}. Use the latest checkpoint, take the sink back to that epoch, `
+      + "or start afresh with { start: \"afresh\" }"
+  }
+}
+
+/**
+ * A checkpoint that cannot be trusted, or that is not this job's.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class CheckpointRefused
+  extends Schema.TaggedError<CheckpointRefused>("millrace/CheckpointRefused")("CheckpointRefused", {
+    job: Schema.String,
+    /** Of the newest that was refused. */
+    epoch: Schema.Int,
+    problem: Schema.String,
+    remedy: Schema.String
+  })
+{
+  override get message() {
+    return `Job "${this.job}" refuses its checkpoint of epoch ${this.epoch}: ${this.problem}. ${this.remedy}`
+  }
+}
+
+/**
  * The errors of the runtime itself, besides those of the job's sources, sinks and functions.
  *
  * @since 0.1.0
  * @category errors
  */
-export type JobError = OperatorFailed
+export type JobError =
+  | OperatorFailed
+  | RowNotEncodable
+  | SinkStalled
+  | SinkAheadOfCheckpoint
+  | SinkFenced
+  | CheckpointRefused
+  | CheckpointStoreError
+  | Fenced

@@ -139,6 +139,50 @@ export const restarts = counter("millrace_restarts", "Restarts of a part of the 
  * @category metrics
  */
 export const checkpoints = counter("millrace_checkpoints", "Checkpoints taken [checkpoints]")
+/**
+ * How long partitions were kept from beginning a step by the last checkpoint. Unit: milliseconds.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const checkpointPause = gauge(
+  "millrace_checkpoint_pause",
+  "How long the last checkpoint kept partitions from beginning a step [ms]"
+)
+/**
+ * Time from the picture of the last checkpoint until it was durable. Unit: milliseconds.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const checkpointDuration = gauge(
+  "millrace_checkpoint_duration",
+  "From the picture of the last checkpoint until it was durable [ms]"
+)
+/**
+ * What the last checkpoint wrote to the store. Unit: bytes.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const checkpointBytes = gauge("millrace_checkpoint_bytes", "What the last checkpoint wrote to the store [bytes]")
+/**
+ * What is durable and waits for a sink. Unit: bytes.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const sinkPending = gauge("millrace_sink_pending", "Durable, and waiting for the sink [bytes]")
+/**
+ * Records that a sink could not write down, by the error policy skipped or sent to the dead letters. Unit: records.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const recordsRefused = counter(
+  "millrace_records_refused",
+  "Records that a sink could not write down: skipped, or sent to the dead letters [records]"
+)
 
 const ofCounts: ReadonlyArray<readonly [keyof Counts, Metric.Counter<number>]> = [
   ["in", recordsIn],
@@ -185,7 +229,11 @@ export const recorder = (job: string): Recorder => {
       yield* set(watermark, at, operator.watermark)
       yield* set(watermarkLag, at, now - operator.watermark)
     }
-    for (const { sink, written } of status.sinks) yield* grow(recordsWritten, { sink }, written)
+    for (const { pendingBytes, refused, sink, written } of status.sinks) {
+      yield* grow(recordsWritten, { sink }, written)
+      yield* set(sinkPending, { sink }, pendingBytes)
+      if (refused > 0) yield* grow(recordsRefused, { sink }, refused)
+    }
     for (const { capacity, dropped, fill, name } of status.buffers) {
       yield* set(bufferFill, { buffer: name }, fill)
       yield* set(bufferCapacity, { buffer: name }, capacity)
@@ -196,6 +244,10 @@ export const recorder = (job: string): Recorder => {
     }
     yield* grow(restarts, {}, status.restarts)
     yield* grow(checkpoints, {}, status.checkpoints)
+    if (status.lastCheckpoint === undefined) return
+    yield* set(checkpointPause, {}, status.lastCheckpoint.pauseMillis)
+    yield* set(checkpointDuration, {}, status.lastCheckpoint.durationMillis)
+    yield* set(checkpointBytes, {}, status.lastCheckpoint.bytes)
   })
   return {
     record,

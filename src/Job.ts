@@ -11,6 +11,7 @@ import { hasProperty } from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
 import type { Covariant } from "effect/Types"
+import type { Checkpoint } from "./Checkpoint.ts"
 import type { CheckpointStore } from "./CheckpointStore.ts"
 import type { DeadLetter } from "./DeadLetter.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
@@ -48,7 +49,7 @@ export interface Job<out E = never, out R = never> extends Pipeable {
  * @since 0.1.0
  * @category models
  */
-export type Delivery = "at-least-once"
+export type Delivery = "at-least-once" | "exactly-once"
 
 /**
  * What each delivery asks of every sink.
@@ -58,6 +59,7 @@ export type Delivery = "at-least-once"
  */
 export interface Requires {
   readonly "at-least-once": Guarantee
+  readonly "exactly-once": "transactional" | "idempotent"
 }
 
 type Outputs<G extends Guarantee> = ReadonlyArray<Flow.Output<unknown, unknown, G>>
@@ -85,7 +87,8 @@ export const isJob = (u: unknown): u is Job<unknown, unknown> => hasProperty(u, 
  * **Details**
  *
  * `onError` is the policy of operators that state none (default: fail). With the policy `deadLetter` anywhere, `deadLetters`
- * names the sink that takes refused records.
+ * names the sink that takes refused records. With `delivery: "exactly-once"` every sink, that of the dead letters too, must
+ * be transactional or idempotent, and no output eager: anything else does not compile.
  *
  * @since 0.1.0
  * @category constructors
@@ -101,7 +104,7 @@ export const make = <
   options?: {
     readonly delivery?: D
     readonly onError?: ErrorPolicy.ErrorPolicy
-    readonly deadLetters?: Sink<DeadLetter, E2, R2>
+    readonly deadLetters?: Sink<DeadLetter, E2, R2, NoInfer<Requires[D]>>
   }
 ): Job<ErrorOf<O[number]> | E2, ServicesOf<O[number]> | R2> => {
   const described = graph.make(name, outputs.map(Flow.endingOf))
@@ -146,6 +149,20 @@ export interface RunOptions {
   readonly checkpointEvery?: Duration.Input
   /** How often a part that fails is restarted from its last checkpoint. */
   readonly restarts?: Supervision.RestartIntensity
+  /**
+   * `resume`, the default: goes on from the latest checkpoint in the store, and does nothing where the job has finished.
+   * `afresh`: begins from nothing, whatever the store holds; sinks begin anew, each in its way.
+   */
+  readonly start?: "resume" | "afresh"
+  /**
+   * Bytes that are kept for sinks at most, besides one batch per output: of the open epoch and of those that their sinks
+   * have not taken yet. At half of it a checkpoint is taken, at all of it nothing more is put out. 64 MiB by default.
+   */
+  readonly maxPendingBytes?: number
+  /** How long a sink may take nothing, while the job waits for it, before the job fails with `SinkStalled`. A minute by default. */
+  readonly sinkTimeout?: Duration.Input
+  /** Checkpoints that the store keeps, 1 or more, besides the last one on the base before and those with a name. 3 by default. */
+  readonly retain?: number
 }
 
 /**
@@ -162,7 +179,14 @@ export type JobError = FlowError.JobError
  * @since 0.1.0
  * @category models
  */
-export type { BufferStatus, JobStatus, OperatorStatus, PartitionStatus, SinkStatus } from "./JobStatus.ts"
+export type {
+  BufferStatus,
+  CheckpointStatus,
+  JobStatus,
+  OperatorStatus,
+  PartitionStatus,
+  SinkStatus
+} from "./JobStatus.ts"
 
 /**
  * A running job. It lives in the scope it was launched in and ends with it.
@@ -183,8 +207,15 @@ export interface Handle<out E = never> {
   /** Takes in nothing more until `resume`; what is under way goes on. */
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
+  /** Takes a checkpoint now, and answers with its epoch when it is in the store. */
+  readonly checkpoint: Effect.Effect<number, E | JobError | JobNotRunning>
+  /**
+   * Takes a checkpoint and gives it a name, under which the store keeps it until it is removed; answers with the checkpoint as
+   * a value, which `Checkpoint.writeFile` and `Checkpoint.layer` take.
+   */
+  readonly savepoint: (name: string) => Effect.Effect<Checkpoint, E | JobError | JobNotRunning>
   /** Takes a checkpoint and ends the job, leaving event time where it is: open windows stay open in the checkpoint. */
-  readonly stop: Effect.Effect<void>
+  readonly stop: Effect.Effect<void, E | JobError>
   /** Takes in nothing more, moves event time to the end, so that every window fires, and waits until all is written. */
   readonly drain: Effect.Effect<void, E | JobError>
   /** @internal */
@@ -209,7 +240,7 @@ export const launch: {
   (args) => isJob(args[0]),
   // The runtime works with erased channels; the job's type has counted them.
   <E, R>(job: Job<E, R>, options?: RunOptions) =>
-    jobRuntime.launch(job.program, checked(job, options)) as Effect.Effect<
+    jobRuntime.launch(job.program, checked(job, options)) as unknown as Effect.Effect<
       Handle<E>,
       never,
       R | CheckpointStore | Scope
@@ -235,7 +266,9 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
   const settings = {
     partitions: options?.partitions ?? 1,
     batchSize: options?.batchSize ?? 4096,
-    bufferSize: options?.bufferSize ?? 8192
+    bufferSize: options?.bufferSize ?? 8192,
+    maxPendingBytes: options?.maxPendingBytes ?? 64 * 1024 * 1024,
+    retain: options?.retain ?? 3
   }
   for (const [option, value] of Object.entries(settings)) {
     const most = option === "partitions" ? keyGroups : Number.MAX_SAFE_INTEGER
@@ -243,13 +276,16 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
     throw new InvalidRunOption({ job: job.name, option, value })
   }
   const checkpointEvery = options?.checkpointEvery ?? "1 second"
-  // Anything shorter would do nothing but take checkpoints.
-  if (!(wholeMillis(checkpointEvery) >= 1)) {
-    throw new InvalidRunOption({ job: job.name, option: "checkpointEvery", value: checkpointEvery })
+  const sinkTimeout = options?.sinkTimeout ?? "1 minute"
+  for (const [option, value] of Object.entries({ checkpointEvery, sinkTimeout })) {
+    // Anything shorter would do nothing but take checkpoints, and give up sinks that are well.
+    if (!(wholeMillis(value) >= 1)) throw new InvalidRunOption({ job: job.name, option, value })
   }
   return {
     ...settings,
     checkpointEvery,
+    sinkTimeoutMillis: wholeMillis(sinkTimeout),
+    start: options?.start ?? "resume",
     restarts: options?.restarts ?? Supervision.standard
   }
 }
@@ -268,7 +304,7 @@ export class InvalidRunOption
   })
 {
   override get message() {
-    const wanted = this.option === "checkpointEvery"
+    const wanted = this.option === "checkpointEvery" || this.option === "sinkTimeout"
       ? "a duration of whole milliseconds, 1 or more"
       : `a whole number ${this.option === "partitions" ? `from 1 to ${keyGroups}` : "of at least 1"}`
     return `Job "${this.job}" was started with ${this.option} ${String(this.value)}: give ${wanted}`

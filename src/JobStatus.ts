@@ -47,8 +47,12 @@ export interface OperatorStatus extends Counts {
  */
 export interface SinkStatus {
   readonly sink: string
-  /** Records written in this attempt. */
+  /** Records written: at once, in this attempt; by epochs, since the job was launched. */
   readonly written: number
+  /** Records that the sink could not write down, in this attempt: skipped, or sent to the dead letters. */
+  readonly refused: number
+  /** What is durable and waits for the sink, in bytes. */
+  readonly pendingBytes: number
 }
 
 /**
@@ -77,7 +81,27 @@ export interface JobStatus {
   readonly buffers: ReadonlyArray<BufferStatus>
   readonly steps: ReadonlyArray<PartitionStatus>
   readonly restarts: number
+  /** Checkpoints taken since the job was launched. */
   readonly checkpoints: number
+  readonly lastCheckpoint: CheckpointStatus | undefined
+  /** What is kept for sinks: of the open epoch, of one that is not durable yet, and of those that are, in bytes. */
+  readonly pendingBytes: number
+}
+
+/**
+ * The last checkpoint that was taken.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CheckpointStatus {
+  readonly epoch: number
+  /** Written to the store. */
+  readonly bytes: number
+  /** How long partitions were kept from beginning a step, so that the picture could be taken. */
+  readonly pauseMillis: number
+  /** From the picture until it was durable. */
+  readonly durationMillis: number
 }
 
 /**

@@ -100,7 +100,7 @@ export type Overflow = "suspend" | "fail" | "drop-newest" | "drop-oldest"
  */
 export type Body<A, E, R> =
   | { readonly _tag: "Memory"; readonly splits: ReadonlyArray<ReadonlyArray<A>> }
-  | { readonly _tag: "Queue"; readonly capacity: number; readonly onFull: Overflow }
+  | { readonly _tag: "Queue"; readonly capacity: number; readonly onFull: Overflow; readonly durable: boolean }
   | {
     readonly _tag: "Read"
     /** Whether a split can be opened again at a position; if not, the runtime keeps what is not yet in a checkpoint. */
@@ -321,12 +321,18 @@ export interface QueueSource<out A> extends Source<A> {
  * well, so that a restart inside the process loses nothing: at most `capacity` or 1,024 records, whichever is more, and as
  * many again as may wait. A checkpoint is taken early when that is reached.
  *
+ * With `durable: true` an offer waits until a checkpoint holds its record, and a checkpoint is taken as soon as one waits:
+ * what was offered successfully survives the process, if the store does. An offer that was interrupted, or whose process
+ * ended, may have been taken all the same; whoever offers it again offers it twice.
+ *
  * @since 0.1.0
  * @category constructors
  */
 export const queue = <A>(options?: {
   readonly capacity?: number
   readonly onFull?: Overflow
+  /** An offer succeeds only when a checkpoint holds the record. False by default. */
+  readonly durable?: boolean
   readonly schema?: Schema.Codec<A, unknown>
 }): QueueSource<A> => {
   const capacity = options?.capacity ?? 1024
@@ -337,10 +343,20 @@ export const queue = <A>(options?: {
       remedy: "give a whole number of records, 1 or more"
     })
   }
+  const onFull = options?.onFull ?? "suspend"
+  const durable = options?.durable ?? false
+  if (durable && (onFull === "drop-newest" || onFull === "drop-oldest")) {
+    throw new InvalidSource({
+      option: "durable",
+      value: durable,
+      remedy: `give onFull "suspend" or "fail": what is dropped is in no checkpoint`
+    })
+  }
   return fromBody("queue", false, options?.schema, {
     _tag: "Queue",
     capacity,
-    onFull: options?.onFull ?? "suspend"
+    onFull,
+    durable
   }) as QueueSource<A>
 }
 

@@ -15,7 +15,7 @@ import {
   Watermark,
   Window
 } from "millrace"
-import { settle, total } from "./support/jobs.ts"
+import { asOperatorFailed, settle, total } from "./support/jobs.ts"
 
 const memory = CheckpointStore.layerMemory
 
@@ -204,18 +204,22 @@ const expected = (all: ReadonlyArray<number>) => [...new Set(all)].sort((a, b) =
 const good = items.map(idOf).filter((id) => id !== bad)
 
 const running = (
-  output: Sink.Sink<number, never, never, "plain">,
+  output: Sink.Sink<number>,
   flow: Flow.Flow<number>,
   options: {
     readonly partitions: number
     readonly onError?: ErrorPolicy.ErrorPolicy
     readonly deadLetters?: Sink.Sink<DeadLetter.DeadLetter>
     readonly batchSize?: number
+    /** For a test that looks into the sink while the job runs. */
+    readonly delivery?: "eager"
   }
 ) => {
-  const { batchSize = 4096, partitions, ...of } = options
-  const job = Job.make("job", [flow.pipe(Flow.to("out", output))], of)
-  return Job.launch(job, { partitions, batchSize, restarts: Supervision.never })
+  const { batchSize = 4096, delivery, partitions, ...of } = options
+  const ending = delivery === undefined ? Flow.to("out", output) : Flow.to("out", output, { delivery })
+  const job = Job.make("job", [flow.pipe(ending)], of)
+  // Some tests run it more than once on one store.
+  return Job.launch(job, { partitions, batchSize, restarts: Supervision.never, start: "afresh" })
 }
 
 for (const partitions of [1, 4]) {
@@ -230,7 +234,8 @@ for (const partitions of [1, 4]) {
         Effect.gen(function*() {
           const handle = yield* running(Sink.memory<number>(), flow(undefined), { partitions })
           const error = yield* Effect.flip(handle.await)
-          assert.deepStrictEqual([error._tag, error.operator, error.record], ["OperatorFailed", operator, items[bad]])
+          const failed = asOperatorFailed(error)
+          assert.deepStrictEqual([failed.operator, failed.record], [operator, items[bad]])
         }).pipe(Effect.provide(memory)))
 
       it.effect(`${name}: skip goes on at the next record, and counts`, () =>
@@ -388,8 +393,8 @@ for (const partitions of [1, 4]) {
           [items.length, 1]
         )
         const failing = yield* running(Sink.memory<number>(), flow(ErrorPolicy.fail), { partitions })
-        const error = yield* Effect.flip(failing.await)
-        assert.deepStrictEqual([error.operator, error.record], ["lines", "{\"id\":"])
+        const { operator, record } = asOperatorFailed(yield* Effect.flip(failing.await))
+        assert.deepStrictEqual([operator, record], ["lines", "{\"id\":"])
       }).pipe(Effect.provide(memory)))
   })
 }
@@ -418,7 +423,7 @@ describe("retry", () => {
         const handle = yield* running(
           output,
           source.pipe(Flow.map(f, { name: "flaky", onError: spaced() }), Flow.map(idOf)),
-          { partitions: 1, batchSize }
+          { partitions: 1, batchSize, delivery: "eager" }
         )
         for (const minute of [1, 2, 3]) {
           yield* settle
@@ -446,10 +451,18 @@ describe("retry", () => {
             Flow.aggregate({ count: Aggregate.count })
           )
           const job = Job.make("job", [
-            results.pipe(Flow.map(({ window }) => `window ${window.start}`), Flow.to("out", output)),
+            results.pipe(
+              Flow.map(({ window }) => `window ${window.start}`),
+              Flow.to("out", output, { delivery: "eager" })
+            ),
             late.pipe(Flow.discard("none comes"))
           ])
-          const handle = yield* Job.launch(job, { partitions, batchSize, restarts: Supervision.never })
+          const handle = yield* Job.launch(job, {
+            partitions,
+            batchSize,
+            restarts: Supervision.never,
+            start: "afresh"
+          })
           yield* settle
           assert.isTrue((yield* output.contents).every((name) => Number(name.slice(7)) < bad * 4))
           yield* TestClock.adjust("2 minutes")
@@ -486,7 +499,7 @@ describe("retry", () => {
         if (down) throw new Error("down")
         return n
       }, { onError: spaced() }))
-      const handle = yield* running(output, flow as Flow.Flow<number>, { partitions: 1 })
+      const handle = yield* running(output, flow as Flow.Flow<number>, { partitions: 1, delivery: "eager" })
       yield* handle.push(queue, 1)
       yield* settle
       down = false
@@ -549,7 +562,7 @@ describe("retry", () => {
             Flow.to("late", Sink.forEach((name: string) => Effect.sync(() => void panes.push(name))))
           )
         ])
-        const handle = yield* Job.launch(job, { partitions, checkpointEvery: "10 seconds" })
+        const handle = yield* Job.launch(job, { partitions, checkpointEvery: "10 seconds", start: "afresh" })
         // 1 fails; its time is 5, and that of 2 behind it is 25.
         yield* handle.pushAll(queue, [{ id: 1, at: 5 }, { id: 2, at: 25 }])
         yield* settle

@@ -15,6 +15,7 @@ import {
   Window
 } from "millrace"
 import {
+  asOperatorFailed,
   atOnce,
   byKey,
   counted,
@@ -183,7 +184,8 @@ describe("Job.run", () => {
               restarts: Supervision.never
             })
           )
-          assert.deepStrictEqual([error._tag, error.operator, error.record], ["OperatorFailed", "no seven", 7])
+          const { operator, record } = asOperatorFailed(error)
+          assert.deepStrictEqual([operator, record], ["no seven", 7])
           assert.match(
             error.message,
             /"no seven" failed in partition \d: seven\. Mend its function, or give it an error policy/
@@ -275,7 +277,8 @@ describe("Job.launch", () => {
           const source = Source.queue<Reading>()
           const results = Sink.memory<Panes[number]>()
           const flow = countedOnTime(Flow.from("readings", source, timed))
-          const handle = yield* Job.launch(Job.make("job", [flow.pipe(Flow.to("results", results))]), { partitions })
+          const output = flow.pipe(Flow.to("results", results, { delivery: "eager" }))
+          const handle = yield* Job.launch(Job.make("job", [output]), { partitions })
           yield* handle.push(source, reading("a", 1))
           yield* handle.pushAll(source, [reading("b", 5), reading("a", 12), reading("a", 13)])
           const status = yield* until(handle, (status) =>
@@ -357,7 +360,8 @@ describe("Job.launch", () => {
           const source = Source.queue<Reading>()
           const results = Sink.memory<Panes[number]>()
           const flow = countedOnTime(Flow.from("readings", source, timed))
-          const handle = yield* Job.launch(Job.make("job", [flow.pipe(Flow.to("results", results))]), { partitions })
+          const output = flow.pipe(Flow.to("results", results, { delivery: "eager" }))
+          const handle = yield* Job.launch(Job.make("job", [output]), { partitions })
           yield* handle.pushAll(source, [reading("a", 5), reading("a", 25)])
           yield* until(handle, (status) => status.sinks[0]?.written === 1)
           yield* handle.stop
@@ -365,9 +369,15 @@ describe("Job.launch", () => {
           assert.strictEqual((yield* handle.status).state, "stopped")
           assert.deepStrictEqual(paneNames(yield* results.contents), ["a@0: 1"])
           const store = yield* CheckpointStore.CheckpointStore
-          const checkpoint = yield* store.latest("job", 0)
-          assert.isTrue(Option.isSome(checkpoint))
+          // That of the beginning, and this one.
+          assert.deepStrictEqual((yield* store.list("job")).map(({ epoch }) => epoch), [2, 1])
           assert.strictEqual((yield* Effect.flip(handle.push(source, reading("a", 26))))._tag, "JobNotRunning")
+          // The window that was open is found in the checkpoint.
+          const next = yield* Job.launch(Job.make("job", [output]), { partitions })
+          assert.deepStrictEqual(yield* Job.query(next, flow, "a"), [{
+            window: { start: 20, end: 30 },
+            value: { count: 1 }
+          }])
         }).pipe(Effect.provide(memory)))
 
       it.effect("stop during a failure ends, too", () =>
@@ -666,9 +676,8 @@ describe("Source.paced", () => {
       Effect.gen(function*() {
         const written = Sink.memory<number>()
         const source = Source.paced(Source.memory(numbers(100)), { perSecond: 10 })
-        const handle = yield* Job.launch(Job.make("job", [untimed("n", source).pipe(Flow.to("out", written))]), {
-          partitions
-        })
+        const output = untimed("n", source).pipe(Flow.to("out", written, { delivery: "eager" }))
+        const handle = yield* Job.launch(Job.make("job", [output]), { partitions })
         for (const seconds of [1, 2, 3]) {
           yield* settle
           yield* TestClock.adjust("1 second")
@@ -685,7 +694,8 @@ describe("Source.paced", () => {
     Effect.gen(function*() {
       const written = Sink.memory<number>()
       const source = Source.paced(Source.memorySplits([numbers(50), numbers(50)]), { perSecond: 10 })
-      yield* Job.launch(Job.make("job", [untimed("n", source).pipe(Flow.to("out", written))]), { partitions: 2 })
+      const output = untimed("n", source).pipe(Flow.to("out", written, { delivery: "eager" }))
+      yield* Job.launch(Job.make("job", [output]), { partitions: 2 })
       yield* settle
       yield* TestClock.adjust("3 seconds")
       yield* settle
@@ -710,9 +720,8 @@ describe("Source.paced", () => {
           }
           return n
         }))
-        const handle = yield* Job.launch(Job.make("job", [
-          flow.pipe(Flow.to("out", Sink.forEach((n: number) => Effect.sync(() => void written.push(n)))))
-        ]))
+        const output = flow.pipe(Flow.to("out", Sink.forEach((n: number) => Effect.sync(() => void written.push(n)))))
+        const handle = yield* Job.launch(Job.make("job", [output]), { start: "afresh" })
         yield* settle
         yield* TestClock.adjust("9900 millis")
         yield* settle
@@ -812,7 +821,7 @@ describe("drain", () => {
               Flow.to("results", Sink.forEach((pane: Panes[number]) => Effect.sync(() => void results.push(pane))))
             )
           ]),
-          { checkpointEvery: "1 hour", restarts: atOnce }
+          { checkpointEvery: "1 hour", restarts: atOnce, start: "afresh" }
         )
         yield* until(handle, (status) => total(status, "counted", "in") === 25)
         broken = true
@@ -838,7 +847,7 @@ it.effect("a watermark at the end of time is not the end of the source", () =>
           outputs.results.pipe(Flow.to("out", written)),
           outputs.late.pipe(Flow.map(({ value }) => value.at), Flow.to("late", late))
         ]),
-        { partitions, batchSize: 4 }
+        { partitions, batchSize: 4, start: "afresh" }
       )
       assert.deepStrictEqual(paneNames(yield* written.contents), ["k@0: 10", "k@10: 3"])
       assert.deepStrictEqual(yield* late.contents, [13, 14, 15, 16, 17, 18, 19])
@@ -866,7 +875,11 @@ it.effect("sliding and session windows, aggregates of several kinds, end to end"
       const all = window("sliding", Window.sliding({ size: 60, every: 15 })).pipe(
         Flow.merge(window("session", Window.session({ gap: 10 })))
       )
-      yield* Job.run(Job.make("job", [all.pipe(Flow.to("out", written))]), { partitions, batchSize: 16 })
+      yield* Job.run(Job.make("job", [all.pipe(Flow.to("out", written))]), {
+        partitions,
+        batchSize: 16,
+        start: "afresh"
+      })
       outputs.push([...(yield* written.contents)].sort())
     }
     assert.deepStrictEqual(outputs[0], outputs[1])
@@ -883,7 +896,7 @@ it.effect("typed errors of sources, functions and sinks are the errors of the jo
       { restarts: Supervision.never }
     )
     const exit = yield* Effect.exit(run)
-    const error: "broken" | "full" | { readonly _tag: "OperatorFailed" } | undefined = Exit.isFailure(exit)
+    const error: "broken" | "full" | Job.JobError | undefined = Exit.isFailure(exit)
       ? Option.getOrUndefined(Cause.findErrorOption(exit.cause))
       : undefined
     assert.strictEqual(error, "broken")

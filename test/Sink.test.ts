@@ -15,10 +15,11 @@ const write = <A, E, R>(
   sink: Sink.Sink<A, E, R>,
   batches: ReadonlyArray<ReadonlyArray<A>>,
   attempt = 1,
-  fileSystem = nodeFileSystem
+  fileSystem = nodeFileSystem,
+  isFresh = true
 ) =>
   Effect.scoped(
-    Effect.flatMap(sink.open({ attempt }), (writer) =>
+    Effect.flatMap(sink.open({ attempt, isFresh }), (writer) =>
       Effect.andThen(Effect.forEach(batches, writer.write, { discard: true }), writer.end ?? Effect.void))
   ).pipe(provided(fileSystem))
 
@@ -27,7 +28,7 @@ const provided = (fileSystem: FileSystem.FileSystem) => Effect.provideService(Fi
 /** Opens a sink in a scope that the test closes. */
 const opened = Effect.fnUntraced(function*<A, E>(sink: Sink.Sink<A, E>) {
   const scope = yield* Scope.make()
-  const writer = yield* sink.open({ attempt: 1 }).pipe(provided(nodeFileSystem), Scope.provide(scope))
+  const writer = yield* sink.open({ attempt: 1, isFresh: true }).pipe(provided(nodeFileSystem), Scope.provide(scope))
   return { writer, close: (exit: Exit.Exit<unknown, unknown>) => Scope.close(scope, exit) }
 })
 
@@ -40,7 +41,7 @@ const inFolder = <A, E, R>(use: (path: (name: string) => string) => Effect.Effec
 
 const contents = (path: string) => Fs.readFileSync(path, "utf8")
 
-describe("Sink.ndjson", () => {
+describe("Sink.ndjson, written at once", () => {
   it.effect("replaces the file at first and goes on where it was later", () =>
     inFolder((path) =>
       Effect.gen(function*() {
@@ -51,6 +52,8 @@ describe("Sink.ndjson", () => {
         assert.strictEqual(contents(file), `1\n{"a":"é"}\nnull\n`)
         yield* write(sink, [["again"]], 2)
         assert.strictEqual(contents(file), `1\n{"a":"é"}\nnull\n"again"\n`)
+        yield* write(sink, [["resumed"]], 1, nodeFileSystem, false)
+        assert.strictEqual(contents(file), `1\n{"a":"é"}\nnull\n"again"\n"resumed"\n`)
         yield* write(sink, [], 1)
         assert.strictEqual(contents(file), "")
       })
@@ -277,7 +280,7 @@ describe("Sink.stream", () => {
     }))
 })
 
-describe("Sink.memory", () => {
+describe("Sink.memory, written at once", () => {
   it.effect("keeps what was written, starts empty with a job, and goes on after a restart", () =>
     Effect.gen(function*() {
       const sink = Sink.memory<number>()
@@ -285,6 +288,8 @@ describe("Sink.memory", () => {
       yield* write(sink, [[1, 2], [3]])
       const before = yield* sink.contents
       yield* write(sink, [[4]], 2)
+      assert.deepStrictEqual(yield* sink.contents, [1, 2, 3, 4])
+      yield* write(sink, [], 1, nodeFileSystem, false)
       assert.deepStrictEqual(yield* sink.contents, [1, 2, 3, 4])
       assert.deepStrictEqual(before, [1, 2, 3], "a copy")
       yield* write(sink, [[5]])
@@ -332,12 +337,14 @@ describe("Sink.make", () => {
       const closed = yield* Deferred.make<number>()
       const sink = Sink.make<number, never, Ambient>({
         description: "mine",
-        open: ({ attempt }) =>
-          Effect.as(Effect.addFinalizer(() => Deferred.succeed(closed, attempt)), { write: () => Effect.void })
+        open: ({ attempt, isFresh }) =>
+          Effect.as(Effect.addFinalizer(() => Deferred.succeed(closed, isFresh ? attempt : NaN)), {
+            write: () => Effect.void
+          })
       })
       assert.isTrue(Sink.isSink(sink))
       assert.isFalse(Sink.isSink({ description: "mine" }))
-      assert.deepInclude(sink, { description: "mine", guarantee: "plain" })
+      assert.deepInclude(sink, { description: "mine", guarantee: "plain", openEpochs: undefined })
       yield* write(sink, [[1]], 3)
       assert.strictEqual(yield* Deferred.await(closed), 3)
     }))

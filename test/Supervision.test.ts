@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { Aggregate, CheckpointStore, Flow, Job, Sink, Source, Supervision, Watermark, Window } from "millrace"
 import {
+  asOperatorFailed,
   atOnce,
   byKey,
   counted,
@@ -109,7 +110,8 @@ for (const partitions of [1, 4]) {
           blow(155)
           const handle = yield* Job.launch(Job.make("job", [countedOnTime(flow).pipe(Flow.to("out", sink))]), {
             partitions,
-            checkpointEvery: "5 seconds"
+            checkpointEvery: "5 seconds",
+            start: "afresh"
           })
           yield* settle
           for (const _ of numbers(40)) {
@@ -149,7 +151,7 @@ for (const partitions of [1, 4]) {
                   Flow.to("late", sink)
                 )
               ]),
-              { partitions, checkpointEvery: "10 seconds", restarts: atOnce }
+              { partitions, checkpointEvery: "10 seconds", restarts: atOnce, start: "afresh" }
             )
             if (crash) blow(31, 81)
             // In partitions of its own a key is late by what its source has seen: all keys are one key here.
@@ -233,7 +235,7 @@ for (const partitions of [1, 4]) {
           restarts: Supervision.restarts({ max: 3, within: "1 minute" })
         })
         const error = yield* Effect.flip(handle.await)
-        assert.deepStrictEqual([error.operator, tries], ["never", 4])
+        assert.deepStrictEqual([asOperatorFailed(error).operator, tries], ["never", 4])
         assert.match(error.message, /try 4/)
         const status = yield* handle.status
         assert.deepStrictEqual([status.state, status.restarts], ["failed", 3])
@@ -341,22 +343,33 @@ it.effect("never: the first failure is the job's", () =>
     assert.strictEqual(tries, 1)
   }).pipe(Effect.provide(memory)))
 
-it.effect("checkpoints are counted from 1, and a new run begins without those of the last", () =>
+it.effect("epochs are counted over all runs, and a run afresh begins without those of the last", () =>
   Effect.gen(function*() {
     const store = yield* CheckpointStore.CheckpointStore
-    const run = Effect.scoped(Effect.gen(function*() {
-      const source = Source.queue<Reading>()
-      yield* Job.launch(
-        Job.make("job", [countedOnTime(Flow.from("readings", source, timed)).pipe(Flow.to("out", Sink.memory()))])
-      )
-      yield* settle
-      assert.isTrue(Option.isNone(yield* store.latest("job", 0)))
-      for (const epoch of [1, 2, 3]) {
-        yield* TestClock.adjust("1 second")
+    const head = Effect.map(store.list("job"), ([newest]) => newest?.epoch)
+    const source = Source.queue<Reading>()
+    const flow = countedOnTime(Flow.from("readings", source, timed))
+    const job = Job.make("job", [flow.pipe(Flow.to("out", Sink.memory()))])
+    const run = (start: "resume" | "afresh", found: number, [first, ...epochs]: ReadonlyArray<number>) =>
+      Effect.scoped(Effect.gen(function*() {
+        const handle = yield* Job.launch(job, { start })
         yield* settle
-        assert.strictEqual(Option.getOrThrow(yield* store.latest("job", 0)).epoch, epoch)
-      }
-    }))
-    yield* run
-    yield* run
+        assert.strictEqual(yield* head, first)
+        const open = yield* Job.query(handle, flow, "k")
+        assert.deepStrictEqual(open.map(({ value }) => value.count), found === 0 ? [] : [found])
+        yield* handle.push(source, reading("k", 5))
+        yield* settle
+        assert.strictEqual(yield* head, first)
+        for (const epoch of epochs) {
+          yield* TestClock.adjust("1 second")
+          yield* settle
+          assert.strictEqual(yield* head, epoch)
+        }
+        assert.strictEqual((yield* handle.status).checkpoints, epochs.length)
+      }))
+    // A run that begins from nothing says so in an epoch of its own; one that goes on finds the last one.
+    yield* run("resume", 0, [1, 2, 3, 4])
+    yield* run("resume", 1, [4, 5, 6])
+    yield* run("afresh", 0, [7, 8, 9])
+    yield* run("resume", 1, [9, 10])
   }).pipe(Effect.provide(memory)))

@@ -18,7 +18,10 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "ErrorPolicy.ts",
     "internal/numbers.ts",
     "internal/rope.ts",
-    "internal/state/keyIdentity.ts"
+    "internal/machine/stateCodec.ts",
+    "internal/state/keyIdentity.ts",
+    "internal/checkpoint/plain.ts",
+    "internal/checkpoint/malformed.ts"
   ]],
   ["1 description", [
     "Flow.ts",
@@ -27,6 +30,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "Table.ts",
     "Source.ts",
     "Sink.ts",
+    "Sqlite.ts",
     "FlowError.ts",
     "JobStatus.ts",
     "State.ts",
@@ -43,7 +47,9 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "Supervision.ts",
     "FlowMetrics.ts",
     "Reference.ts",
-    "internal/runtime/"
+    "internal/runtime/",
+    "internal/checkpoint/",
+    "internal/stores/"
   ]],
   ["4 edges", ["index.ts", "connectors/", "inspector/", "cli/", "testing/"]]
 ]
@@ -51,8 +57,11 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
 /** Files that look no further down than this, though they live higher: the oracle must not share what it judges. */
 const sightOf: Readonly<Record<string, number>> = { "Reference.ts": 1 }
 
-/** The one way up: a description asks for the runtime when somebody runs it as a stream, not when it is loaded. */
-const doors: Readonly<Record<string, string>> = { "Flow.ts": "internal/runtime/toStream.ts" }
+/** The ways up: a description asks for what runs it when somebody does, not when it is loaded. */
+const doors: Readonly<Record<string, string>> = {
+  "Flow.ts": "internal/runtime/toStream.ts",
+  "Sqlite.ts": "internal/stores/sqliteDatabase.ts"
+}
 
 const isDoor = (path: string, { lazy, target }: SourceFile["imports"][number]): boolean =>
   lazy === true && doors[path] === target

@@ -23,10 +23,28 @@ const byRestarts = (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({
   tests: ["test/laws", "test/Supervision.test.ts", "test/regressions/generatorState.test.ts"]
 })
 
+/** Caught by crashes, restarts and rescaling. */
+const byRecovery = (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({
+  name,
+  edits,
+  tests: [
+    "test/recovery",
+    "test/laws",
+    "test/machine",
+    "test/Supervision.test.ts",
+    "test/Endings.test.ts",
+    "test/SickSinks.test.ts"
+  ]
+})
+
 export const mutants: ReadonlyArray<Mutant> = [
   byLaws(
     "window end: fires one millisecond late",
-    edit("machine/buckets.ts", "this.timers.push(bucket.end - 1, bucket)", "this.timers.push(bucket.end, bucket)")
+    edit(
+      "machine/buckets.ts",
+      "return end - 1 + (fired ? this.options.allowedLatenessMillis : 0)",
+      "return end + (fired ? this.options.allowedLatenessMillis - 1 : 0)"
+    )
   ),
   byLaws(
     "watermark minimum: the furthest input decides",
@@ -83,7 +101,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byLaws(
     "the cut ignores partitions in step",
-    edit("runtime/component.ts", "settled() || this.environment.sabotage === \"cut ignores steps\"", "true")
+    edit("runtime/coordinator.ts", "live().every((attempt) => attempt.isSettled)", "true")
   ),
   byLaws(
     "event time behind a window does not wait for its panes",
@@ -112,10 +130,74 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byRestarts(
     "the watermark generator starts anew after a restart",
-    edit("runtime/task.ts", "input.generator?.restore(generator)", "")
+    edit("runtime/task.ts", "if (split.generator !== undefined) input.generator?.restore(split.generator)", "")
   ),
   byRestarts(
     "states are not restored",
-    edit("runtime/task.ts", "this.chain.stateful.forEach((state, i) => state.restore(states[i]))", "")
+    edit("runtime/task.ts", "else timed.restore(standing.machine(timed.label), standing.owns)", "")
+  ),
+  byRecovery(
+    "sources forget before the epoch is durable",
+    edit(
+      "runtime/coordinator.ts",
+      "const epoch = ++this.epoch\n",
+      "const epoch = ++this.epoch\n      for (const { attempt, cut } of captures) yield* attempt.acknowledge(cut.part)\n"
+    ),
+    edit(
+      "runtime/component.ts",
+      "inlet.acknowledge(tasks[i]!.splits[j]!.cursor)",
+      "inlet.acknowledge(tasks[i]!.splits[j]!.cursor + 1)"
+    )
+  ),
+  byRecovery(
+    "what waits for a sink is forgotten on recovery",
+    edit("runtime/applier.ts", "this.waiting = pending.slice(at)", "this.waiting = []")
+  ),
+  byRecovery(
+    "sinks are not asked where they stand",
+    edit("runtime/applier.ts", "at = known.findIndex((marker) => isAt(found, marker))", "at = 0"),
+    edit("plan/SinkFenced.ts", "if (isSame(found, to)) return true", ""),
+    edit("plan/SinkFenced.ts", "return standsAt(found, from) ? false", "return true ? false")
+  ),
+  byRecovery(
+    "a restart does not wait for the epoch under way",
+    edit("runtime/startup.ts", "coordinator.between(Effect.gen(function*() {", "(Effect.gen(function*() {")
+  ),
+  byRecovery(
+    "rows under way are not in the checkpoint",
+    edit(
+      "runtime/encoding.ts",
+      "for (const { channels, input, operator, partition, start } of cut.inputs) {",
+      "for (const { channels, input, operator, partition, start } of []) {"
+    )
+  ),
+  byRecovery(
+    "only what was touched is in a new base",
+    edit("runtime/coordinator.ts", "encodePart(graph, part, isBase,", "encodePart(graph, part, false,")
+  ),
+  byRecovery(
+    "an epoch is given to sinks before it is durable",
+    edit(
+      "runtime/coordinator.ts",
+      "yield* commitSurely(store, { job,",
+      "for (const [applier, application] of pending) yield* applier.enqueue(application, false)\n      pending.clear()\n      yield* commitSurely(store, { job,"
+    ),
+    edit(
+      "runtime/coordinator.ts",
+      "const pending = yield* this.applications(epoch, captures)",
+      "const pending = new Map(yield* this.applications(epoch, captures))"
+    )
+  ),
+  byRecovery(
+    "keys have another home after a restore",
+    edit("runtime/standing.ts", "owns: areWhole ? () => true : isOurs,", "owns: () => true,")
+  ),
+  byRecovery(
+    "floors are forgotten",
+    edit(
+      "machine/regrouped.ts",
+      "machine.record(value, time, key, Math.max(watermark, floor))",
+      "machine.record(value, time, key, watermark)"
+    )
   )
 ]

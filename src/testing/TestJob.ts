@@ -40,12 +40,12 @@ export interface TestJob<out E = never> {
   readonly settle: Effect.Effect<void>
   /** What the job says of itself once it has settled. */
   readonly status: Effect.Effect<Job.JobStatus>
-  /** What a `Sink.memory` of the job holds once the job has settled. */
+  /** What a `Sink.memory` of the job holds once the job has settled, and what it has put out is in a checkpoint. */
   readonly outputs: <A>(sink: MemorySink<A>) => Effect.Effect<ReadonlyArray<A>>
   /** Moves event time to the end, so that every window fires, and waits until all is written. */
   readonly drain: Effect.Effect<void, E | JobError>
   /** Takes a checkpoint and ends the job; windows that are open stay so. */
-  readonly stop: Effect.Effect<void>
+  readonly stop: Effect.Effect<void, E | JobError>
 }
 
 /**
@@ -111,18 +111,26 @@ export const make = Effect.fnUntraced(function*<E, R>(
   const store = yield* checkpointStore
   const own = Context.merge(clock, store)
   const handle = (yield* Effect.provideContext(Job.launch(job, options), own)) as Job.Handle<E>
-  const settle = settled(job, handle)
-  const settling = <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
+  const settle = settling(job, handle)
+  // Sinks have rows when their epoch is durable; a job that has ended has given them all it will.
+  const delivered = Effect.provideContext(
+    Effect.flatMap(
+      handle.status,
+      ({ state }) => isLive(state) ? Effect.andThen(Effect.ignoreCause(handle.checkpoint), settle) : Effect.void
+    ),
+    clock
+  )
+  const thenSettle = <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
     Effect.provideContext(Effect.andThen(effect, (value: A) => Effect.as(settle, value)), clock)
   yield* settle
   return {
     handle,
-    push: (source, value) => settling(handle.push(source, value)),
-    pushAll: (source, values) => settling(handle.pushAll(source, values)),
-    advanceTime: (duration) => settling(Effect.andThen(settle, TestClock.adjust(duration))),
+    push: (source, value) => thenSettle(handle.push(source, value)),
+    pushAll: (source, values) => thenSettle(handle.pushAll(source, values)),
+    advanceTime: (duration) => thenSettle(Effect.andThen(settle, TestClock.adjust(duration))),
     settle,
     status: Effect.andThen(settle, handle.status),
-    outputs: (sink) => Effect.andThen(settle, sink.contents),
+    outputs: (sink) => settle.pipe(Effect.andThen(delivered), Effect.andThen(sink.contents)),
     drain: Effect.provideContext(handle.drain, clock),
     stop: Effect.provideContext(handle.stop, clock)
   }
@@ -159,7 +167,7 @@ const patientTurn = Effect.callback<void>((resume) => {
 })
 
 /** Turns until the job's own figures stand still, and more of them where somebody outside may be at work. */
-const settled = <E, R>(job: Job.Job<E, R>, handle: Job.Handle<E>): Effect.Effect<void> => {
+const settling = <E, R>(job: Job.Job<E, R>, handle: Job.Handle<E>): Effect.Effect<void> => {
   const queues = new Set(
     job.plan.graph.operators.flatMap(({ label, node }) =>
       node._tag === "Source" && node.source.body._tag === "Queue" ? [label] : []
@@ -179,9 +187,12 @@ const settled = <E, R>(job: Job.Job<E, R>, handle: Job.Handle<E>): Effect.Effect
   })
 }
 
+const isLive = (state: Job.JobStatus["state"]): boolean =>
+  state === "running" || state === "paused" || state === "draining"
+
 /** Whether something may come that nobody has pushed: from a source that reads, or a sink that writes. */
 const awaitsOthers = ({ buffers, operators, state }: Job.JobStatus, queues: ReadonlySet<string>): boolean => {
-  if (state !== "running" && state !== "paused" && state !== "draining") return false
+  if (!isLive(state)) return false
   return operators.length === 0
     || buffers.some(({ fill }) => fill > 0)
     || operators.some(({ kind, operator, watermark }) =>

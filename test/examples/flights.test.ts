@@ -1,11 +1,12 @@
 import { beforeAll, describe, expect, it } from "@effect/vitest"
 import { Effect, Sink, Stdio } from "effect"
 import { TestClock } from "effect/testing"
-import { execFile } from "node:child_process"
+import { type ChildProcess, execFile } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { setTimeout } from "node:timers/promises"
 import * as FlightsJob from "../../examples/flights/job.ts"
 import * as Progress from "../../examples/flights/progress.ts"
 import { CheckpointStore, Flow, Job, Sink as JobSink, Source } from "../../src/index.ts"
@@ -19,14 +20,27 @@ interface Finished {
   readonly stderr: string
 }
 
-/** Runs the main program to its end. Its standard streams are pipes, not terminals. */
-const main = (...args: ReadonlyArray<string>): Promise<Finished> =>
-  new Promise((resolve) => {
-    const env = { ...process.env, NO_COLOR: "1" }
-    execFile(process.execPath, ["examples/flights/main.ts", ...args], { cwd: root, env }, (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
-    })
+interface Started {
+  readonly child: ChildProcess
+  readonly finished: Promise<Finished>
+}
+
+/** Starts the main program. Its standard streams are pipes, not terminals. A signal is no number, so its code is NaN. */
+const start = (...args: ReadonlyArray<string>): Started => {
+  const env = { ...process.env, NO_COLOR: "1" }
+  const command = ["examples/flights/main.ts", ...args]
+  let finish: (finished: Finished) => void
+  const finished = new Promise<Finished>((resolve) => {
+    finish = resolve
   })
+  const child = execFile(process.execPath, command, { cwd: root, env }, (error, stdout, stderr) => {
+    finish({ code: error === null ? 0 : Number(error.code ?? NaN), stdout, stderr })
+  })
+  return { child, finished }
+}
+
+/** Runs the main program to its end. */
+const main = (...args: ReadonlyArray<string>): Promise<Finished> => start(...args).finished
 
 const names = ["hourly", "three-hours", "delayed-runs", "late"] as const
 type Name = (typeof names)[number]
@@ -38,6 +52,38 @@ const linesOf = (folder: string, name: Name): ReadonlyArray<Line> =>
 type Line = Readonly<Record<string, unknown>>
 
 const hour = 3_600_000
+
+/** The names of the results that are there. */
+const resultsIn = (folder: string): ReadonlyArray<string> =>
+  Fs.readdirSync(folder).filter((file) => file.endsWith(".ndjson")).sort()
+
+const allResults: ReadonlyArray<string> = names.map((name) => `${name}.ndjson`).sort()
+
+/** The last checkpoint of a run, read beside it as `sqlite3` would; 0 if there is none. */
+const lastEpoch = (folder: string): number => {
+  const file = Path.join(folder, "checkpoints.db")
+  if (!Fs.existsSync(file)) return 0
+  const db = new DatabaseSync(file, { readOnly: true, timeout: 5000 })
+  try {
+    if (db.prepare("select 1 from sqlite_schema where name = 'millrace_epochs'").get() === undefined) return 0
+    return Number(db.prepare("select coalesce(max(epoch), 0) as epoch from millrace_epochs").get()!.epoch)
+  } finally {
+    db.close()
+  }
+}
+
+/** Sends a signal to the main program when it has taken a checkpoint, and answers with how it ended. */
+const signalled = async (
+  { child, finished }: Started,
+  signal: NodeJS.Signals,
+  options: { readonly folder: string; readonly epoch: number }
+): Promise<Finished> => {
+  while (child.exitCode === null && lastEpoch(options.folder) < options.epoch) await setTimeout(20)
+  expect(child.kill(signal), "it ended by itself before it could be given a signal").toBe(true)
+  return finished
+}
+
+const nothingToResume = "finished: nothing to resume"
 
 /** The flights in plain SQL: `n` is the place in the order of reports, `w` the watermark that judges the flight. */
 const database = () => {
@@ -136,10 +182,14 @@ describe("examples/flights", () => {
   const db = database()
   const delayed = db.all("select * from flights where delay > 30 order by n") as unknown as ReadonlyArray<Delayed>
   const runs = runsOfDelays(delayed)
+  const smaller = Path.join(temporary, "smaller")
+  const small = ["--dataset", "flights-2k"]
   let run: Finished
+  let smallerRun: Finished
 
   beforeAll(async () => {
     run = await main("--out", folder)
+    smallerRun = await main(...small, "--out", smaller)
     return () => Fs.rmSync(temporary, { recursive: true })
   })
 
@@ -220,13 +270,129 @@ describe("examples/flights", () => {
     const again = Path.join(temporary, "again")
     expect((await main("--out", again, "--rate", "20000")).code).toBe(0)
     for (const name of names) expect(textOf(again, name) === textOf(folder, name), name).toBe(true)
-    expect(Fs.readdirSync(again).sort()).toEqual(names.map((name) => `${name}.ndjson`).sort())
+    expect(Fs.readdirSync(again).sort()).toEqual([...allResults, "checkpoints.db", "unsorted"].sort())
   })
 
-  it("another data set with the same fields", async () => {
-    const smaller = Path.join(temporary, "smaller")
-    expect((await main("--out", smaller, "--dataset", "flights-2k")).code).toBe(0)
+  it("another data set with the same fields", () => {
+    expect(smallerRun.code).toBe(0)
     expect(accountedFor(smaller)).toBe(2_000)
+  })
+
+  describe("killed, stopped and resumed", () => {
+    const sameAs = (undisturbed: string, other: string) => {
+      for (const name of names) expect(textOf(other, name) === textOf(undisturbed, name), name).toBe(true)
+    }
+
+    it("a run that is killed twice goes on each time, and gives the same files as one that is not", async () => {
+      const killed = Path.join(temporary, "killed")
+      const args = ["--rate", "8000", "--out", killed]
+
+      const first = await signalled(start(...args), "SIGKILL", { folder: killed, epoch: 1 })
+      expect(first.code).toBeNaN()
+      expect(resultsIn(killed)).toEqual([])
+      const one = lastEpoch(killed)
+      expect(one).toBeGreaterThanOrEqual(1)
+
+      const second = await signalled(start(...args, "--resume"), "SIGKILL", { folder: killed, epoch: one + 2 })
+      expect(second.code).toBeNaN()
+      expect(second.stdout).toBe(`resumed from epoch ${one} of ${Path.join(killed, "checkpoints.db")}\n`)
+      expect(resultsIn(killed)).toEqual([])
+      const two = lastEpoch(killed)
+
+      const last = await main(...args, "--resume")
+      expect(last).toMatchObject({ code: 0, stderr: "" })
+      expect(last.stdout).toContain(`resumed from epoch ${two} of `)
+      expect(last.stdout).toContain(run.stdout.slice(0, run.stdout.indexOf(folder)))
+      expect(last.stdout).not.toContain(nothingToResume)
+      sameAs(folder, killed)
+    })
+
+    it("a run that is asked to stop takes a last checkpoint, from which another goes on", async () => {
+      const stopped = Path.join(temporary, "stopped")
+      const { code, stderr, stdout } = await signalled(start(...small, "--rate", "1000", "--out", stopped), "SIGINT", {
+        folder: stopped,
+        epoch: 1
+      })
+      expect({ code, stderr }).toEqual({ code: 130, stderr: "" })
+      const epoch = lastEpoch(stopped)
+      expect(stdout).toBe(`stopped at epoch ${epoch}: --resume goes on from there\n`)
+
+      const resumed = await main(...small, "--resume", "--out", stopped)
+      expect(resumed.code).toBe(0)
+      expect(resumed.stdout).toContain(`resumed from epoch ${epoch} of `)
+      sameAs(smaller, stopped)
+    })
+
+    it("without a checkpoint it starts from the beginning; with a finished one it only sees to the results", async () => {
+      const resumed = Path.join(temporary, "resumed")
+      const first = await main(...small, "--resume", "--out", resumed)
+      expect(first).toMatchObject({ code: 0, stderr: "" })
+      const store = Path.join(resumed, "checkpoints.db")
+      expect(first.stdout.split("\n")[0]).toBe(`no checkpoint in ${store}: starts from the beginning`)
+      expect(first.stdout).not.toContain(nothingToResume)
+      sameAs(smaller, resumed)
+
+      // As it is after a kill between the end of the job and that of the program.
+      Fs.rmSync(Path.join(resumed, "late.ndjson"))
+      Fs.writeFileSync(Path.join(resumed, "hourly.ndjson"), "")
+      const epoch = lastEpoch(resumed)
+      const second = await main(...small, "--resume", "--out", resumed)
+      expect(second).toEqual({ code: 0, stdout: `${nothingToResume}\n`, stderr: "" })
+      expect(lastEpoch(resumed)).toBe(epoch)
+      sameAs(smaller, resumed)
+    })
+
+    it("a run afresh in the folder of another that is killed as it begins leaves what can be resumed", async () => {
+      const afresh = Path.join(temporary, "afresh")
+      expect((await main(...small, "--out", afresh)).code).toBe(0)
+      const { child, finished } = start(...small, "--rate", "100", "--out", afresh)
+      while (child.exitCode === null && resultsIn(afresh).length > 0) await setTimeout(5)
+      child.kill("SIGKILL")
+      expect((await finished).code).toBeNaN()
+
+      // From its own beginning, or, if it had none yet, to the results of the run before: they are the same.
+      expect(await main(...small, "--resume", "--out", afresh)).toMatchObject({ code: 0, stderr: "" })
+      sameAs(smaller, afresh)
+    })
+
+    it("a run afresh counts no line of the run that it replaces", async () => {
+      const afresh = Path.join(temporary, "replaced")
+      expect((await main(...small, "--out", afresh)).code).toBe(0)
+      const before = lastEpoch(afresh)
+      const again = await main(...small, "--out", afresh)
+      expect(again).toMatchObject({ code: 0, stderr: "" })
+      expect(again.stdout).not.toContain(nothingToResume)
+      expect(lastEpoch(afresh)).toBeGreaterThan(before)
+      sameAs(smaller, afresh)
+    })
+
+    it("checkpoints of another data set are refused, with the way out", async () => {
+      const { code, stderr } = await main("--resume", "--out", smaller)
+      expect(code).toBe(1)
+      expect(stderr).toContain("it was written by a job with another plan")
+      expect(stderr).toContain("leave out --resume")
+      expect(stderr).not.toContain("    at ")
+      expect(accountedFor(smaller)).toBe(2_000)
+    })
+
+    it("--crash-test kills a run three times, and finds its files equal", async () => {
+      const tested = Path.join(temporary, "tested")
+      const { code, stderr, stdout } = await main("--crash-test", ...small, "--rate", "650", "--out", tested)
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+      expect(stdout).toContain("After 3 kills all four files are equal")
+      expect(stdout).not.toContain(nothingToResume)
+      const numbers = (pattern: RegExp) => Array.from(stdout.matchAll(pattern), ([, epoch]) => Number(epoch))
+      const seen = numbers(/killed \(SIGKILL\) when epoch (\d+) was the last seen/g)
+      const resumed = numbers(/resumed from epoch (\d+) of /g)
+      expect([seen.length, resumed.length]).toEqual([3, 3])
+      // Another may have come between the last look and the kill, and the last of all came later.
+      resumed.forEach((epoch, kill) => expect([seen[kill], seen[kill]! + 1]).toContain(epoch))
+      expect(seen[0]).toBeGreaterThanOrEqual(1)
+      expect(lastEpoch(Path.join(tested, "crash-test/killed"))).toBeGreaterThan(resumed[2]!)
+      expect(Fs.readdirSync(tested)).toEqual(["crash-test"])
+      sameAs(smaller, Path.join(tested, "crash-test/killed"))
+      sameAs(smaller, Path.join(tested, "crash-test/undisturbed"))
+    })
   })
 })
 
@@ -236,7 +402,9 @@ describe("the command line of examples/flights", () => {
     [["--rate", "0"], "Invalid value for flag --rate: \"0\". Expected: a number above 0"],
     [["--dataset", "flights-200k"], "The data set flights-200k has no field \"date\" in record 1"],
     [["--dataset", "../package"], "The data set ../package is no JSON file of the package vega-datasets"],
-    [["--out", "package.json"], "Could not make the folder"]
+    [["--out", "package.json"], "Could not make the folder"],
+    [["--crash-test", "--resume"], "leave out --resume, or leave out --crash-test"],
+    [["--crash-test", "--rate", "20000"], "Give one of at most 10000"]
   ])("%j is refused, with the reason and no stack trace", async (args, reason) => {
     const { code, stderr } = await main(...args)
     expect(code).toBe(1)
@@ -249,7 +417,7 @@ describe("the progress of examples/flights", () => {
   const shown = (isTerminal: boolean) =>
     Effect.gen(function*() {
       const texts: Array<string> = []
-      const handle = yield* Job.launch(FlightsJob.make([], { folder: Path.join(temporary, "none") }))
+      const handle = yield* Job.launch(FlightsJob.make([], { dataset: "none", folder: Path.join(temporary, "none") }))
       yield* Progress.show(handle, 20).pipe(
         Effect.provide(Stdio.layerTest({
           stderrIsTerminal: Effect.succeed(isTerminal),
@@ -282,15 +450,15 @@ describe("the progress of examples/flights", () => {
   it.effect("a paced source gives so many records a second", () =>
     Effect.gen(function*() {
       const numbers = Source.paced(Source.memory(Array.from({ length: 5_000 }, (_, i) => i)), { perSecond: 2_000 })
-      const sink = JobSink.memory<number>()
+      let written = 0
+      const sink = JobSink.forEach(() => Effect.sync(() => ++written))
       const handle = yield* Job.launch(Job.make("paced", [Flow.from("numbers", numbers).pipe(Flow.to("sink", sink))]))
-      const written = Effect.map(sink.contents, (contents) => contents.length)
       for (const expected of [2_000, 4_000]) {
         yield* TestClock.adjust("1 second")
-        expect(yield* written).toBe(expected)
+        expect(written).toBe(expected)
       }
       yield* TestClock.adjust("1 second")
       yield* handle.await
-      expect(yield* written).toBe(5_000)
+      expect(written).toBe(5_000)
     }).pipe(Effect.scoped, Effect.provide(CheckpointStore.layerMemory)))
 })

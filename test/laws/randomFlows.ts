@@ -4,6 +4,7 @@
  */
 import * as Option from "effect/Option"
 import * as Order from "effect/Order"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as fc from "fast-check"
 import * as Aggregate from "../../src/Aggregate.ts"
@@ -120,6 +121,8 @@ export interface Parts {
   /** Sees each record that passes an operator, and may throw. */
   readonly touch: () => void
   readonly onError: ErrorPolicy.ErrorPolicy
+  /** How often what is refused is tried again before; all of it in vain. */
+  readonly retries: number
 }
 
 /** A flow while the job is made. */
@@ -152,9 +155,16 @@ const digest = (value: unknown): number => {
   return hash - 500
 }
 
-/** Equal texts mean equal values. */
-export const text = (value: unknown): string =>
-  JSON.stringify(value, (_, field) => typeof field === "number" && !Number.isFinite(field) ? String(field) : field)
+/** Equal texts mean equal values, whatever the order of their fields. */
+export const text = (value: unknown): string => JSON.stringify(value, canonical)
+
+const canonical = (_: string, field: unknown): unknown => {
+  if (typeof field === "number") return Number.isFinite(field) ? field : String(field)
+  if (typeof field !== "object" || field === null || Array.isArray(field)) return field
+  const names = Object.keys(field)
+  if (names.every((name, i) => i === 0 || names[i - 1]! < name)) return field
+  return Object.fromEntries(Object.entries(field).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
 
 export const inputsOf = ({ disorder, distinct, sources }: Spec): Built["inputs"] => {
   const splitsInAll = distinct ? sources.reduce((sum, { splits }) => sum + splits.length, 0) : 1
@@ -243,15 +253,19 @@ const aggregateOf = (spec: AggregateSpec, certain: boolean, n: (row: Row) => num
 
 const withoutOrigin = ({ at, key, n }: Row) => ({ from: "", key, n, at })
 
-const policyOf = (refusal: Refusal | undefined) =>
-  refusal === undefined ? {} : { onError: refusal.policy === "skip" ? ErrorPolicy.skip : ErrorPolicy.deadLetter }
+const policyOf = (refusal: Refusal | undefined, retries: number) => {
+  if (refusal === undefined) return {}
+  const policy = refusal.policy === "skip" ? ErrorPolicy.skip : ErrorPolicy.deadLetter
+  return { onError: retries === 0 ? policy : ErrorPolicy.retry(Schedule.recurs(retries), { then: policy }) }
+}
 
 const memory: Parts = {
   source: (_, splits) => Source.memorySplits(splits, { schema: Row }),
   sink: () => Sink.memory<unknown>(),
   deadLetters: Sink.memory<DeadLetter>(),
   touch: () => {},
-  onError: ErrorPolicy.fail
+  onError: ErrorPolicy.fail,
+  retries: 0
 }
 
 export const rowSchema = Row
@@ -331,7 +345,7 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
             Flow.map(
               rowsOf(input),
               refusing(refusal, (row) => ({ ...row, n: (row.n * 3 + m) % 97 })),
-              policyOf(refusal)
+              policyOf(refusal, parts.retries)
             )
           )
         )
@@ -343,14 +357,16 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
       case "filter": {
         const { m, refusal } = operation
         const test = refusing(refusal, (row) => row.n % m !== 0)
-        if (input.keyed === undefined) return outOf(input, Flow.filter(rowsOf(input), test, policyOf(refusal)))
-        const keyed = Flow.filter(input.keyed, test, policyOf(refusal))
+        if (input.keyed === undefined) {
+          return outOf(input, Flow.filter(rowsOf(input), test, policyOf(refusal, parts.retries)))
+        }
+        const keyed = Flow.filter(input.keyed, test, policyOf(refusal, parts.retries))
         return outOf(input, keyed, { keyed: keyed as Flow.KeyedFlow<unknown, Row, unknown> })
       }
       case "filterMap": {
         const { m, refusal } = operation
         const f = refusing(refusal, (row) => row.n % m === 0 ? Option.none() : Option.some({ ...row, n: row.n + m }))
-        return outOf(input, typed(Flow.filterMap(rowsOf(input), f, policyOf(refusal))))
+        return outOf(input, typed(Flow.filterMap(rowsOf(input), f, policyOf(refusal, parts.retries))))
       }
       case "flatMap": {
         const { m, refusal } = operation
@@ -358,7 +374,7 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
           refusal,
           (row) => Array.from({ length: modulo(row.n, m) }, (_, i) => ({ ...row, n: row.n + i }))
         )
-        return outOf(input, typed(Flow.flatMap(rowsOf(input), f, policyOf(refusal))))
+        return outOf(input, typed(Flow.flatMap(rowsOf(input), f, policyOf(refusal, parts.retries))))
       }
       case "merge": {
         const other = opens[operation.with % opens.length]!
@@ -434,7 +450,7 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
     waits ||= lateness !== undefined && lateness > 0
     const outputs = Flow.window(keyed.keyed!, name, windowOf(spec, even), {
       ...lateness === undefined ? {} : { allowedLateness: lateness },
-      ...policyOf(refusal)
+      ...policyOf(refusal, parts.retries)
     }).pipe(Flow.aggregate(Object.fromEntries(fields.map((field, i) => [`f${i}`, field]))))
     const parity = !even ? undefined : spec._tag === "session" ? input.parity : 1
     const behind: Open = {

@@ -1,28 +1,14 @@
+/** Law 3, faults: parts of a job that fail are restarted inside the process, and nobody sees it in what came of the job. */
 import { assert, describe, it } from "@effect/vitest"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { MinimumLogLevel } from "effect/References"
 import * as fc from "fast-check"
+import * as Sink from "../../src/Sink.ts"
 import * as Source from "../../src/Source.ts"
 import * as Supervision from "../../src/Supervision.ts"
+import { kept, onTurns } from "./lives.ts"
 import { type Disorder, type Parts, type Row, rowSchema, specs } from "./randomFlows.ts"
-import {
-  check,
-  covers,
-  cutEverywhere,
-  type CutSettings,
-  expected,
-  interleavings,
-  launched,
-  recorded,
-  run,
-  succeeded,
-  turns
-} from "./running.ts"
+import { check, covers, expected, interleavings, launched, recorded, run, same, succeeded, timeout } from "./running.ts"
 import { runs } from "./runs.ts"
-
-/** More runs may take longer. */
-const timeout = 180_000 * runs(1)
 
 /** Something that fails once, after so many calls. */
 interface Fault {
@@ -85,86 +71,91 @@ const planted = ({ after, where }: Fault) => {
   }
 }
 
-const cutSettings = (disorder: Disorder, sabotage: boolean): fc.Arbitrary<CutSettings> =>
+interface Settings {
+  readonly partitions: number
+  readonly batchSize: number
+  readonly bufferSize: number
+}
+
+const settingsFor = (disorder: Disorder): fc.Arbitrary<Settings> =>
   fc.record({
     partitions: fc.integer({ min: 1, max: disorder === "one partition" ? 1 : 4 }),
     batchSize: fc.integer({ min: 1, max: 16 }),
-    bufferSize: fc.integer({ min: 1, max: 24 }),
-    sabotage: fc.constant(sabotage)
+    bufferSize: fc.integer({ min: 1, max: 24 })
   })
+
+const often = {
+  checkpointEvery: "1 millis",
+  restarts: Supervision.restarts({ max: 1, within: "1 hour" })
+} as const
 
 describe.each<Disorder>(["within", "one exchange", "one partition"])(
   "restarts, disorder: %s",
   { timeout },
   (disorder) => {
-    it("law 3: after a failure, sinks have seen everything and nothing else", async () => {
+    const given = [specs(disorder), settingsFor(disorder), interleavings, faults] as const
+
+    it("law 3: after a failure, plain sinks have seen everything and nothing else", async () => {
       let restarted = 0
       let taken = 0
       await check(
         1000,
-        fc.asyncProperty(
-          specs(disorder),
-          cutSettings(disorder, false),
-          interleavings,
-          faults,
-          async (spec, settings, interleaving, fault) => {
-            const undisturbed = expected(recorded(spec).built)
-            const { hasStruck, onWrite, parts } = planted(fault)
-            const { built, received } = recorded(spec, parts, onWrite)
-            const running = launched(built.job, {
-              ...settings,
-              checkpointEvery: "1 millis",
-              restarts: Supervision.restarts({ max: 1, within: "1 hour" })
-            }).pipe(
-              Effect.provideService(Clock.Clock, turns(interleaving.seed)),
-              Effect.provideService(MinimumLogLevel, "None")
-            )
-            const { checkpoints, operators, restarts } = succeeded(await run(running, interleaving))
-            assert.strictEqual(restarts, hasStruck() ? 1 : 0)
-            restarted += restarts
-            taken += checkpoints
-            covers(spec, built, received(), undisturbed, "after a restart")
-            for (const { keys, operator } of operators) assert.strictEqual(keys, 0, `${operator} remembers`)
-          }
-        )
+        fc.asyncProperty(...given, async (spec, settings, interleaving, fault) => {
+          const undisturbed = expected(recorded(spec).built)
+          const { hasStruck, onWrite, parts } = planted(fault)
+          const { built, received } = recorded(spec, parts, onWrite)
+          const running = onTurns(launched(built.job, { ...settings, ...often }), interleaving.seed)
+          const { checkpoints, operators, restarts } = succeeded(await run(running, interleaving))
+          assert.strictEqual(restarts, hasStruck() ? 1 : 0)
+          restarted += restarts
+          taken += checkpoints
+          covers(spec, built, received(), undisturbed, "after a restart")
+          for (const { keys, operator } of operators) assert.strictEqual(keys, 0, `${operator} remembers`)
+        })
       )
       assert.isAbove(restarted, runs(150))
       // Otherwise every restart would begin at the beginning.
       assert.isAbove(taken, runs(1000))
     })
+
+    it("law 3: after a failure, transactional sinks have just what they would have had", async () => {
+      let restarted = 0
+      let refused = 0
+      let taken = 0
+      await check(
+        500,
+        fc.asyncProperty(...given, async (spec, settings, interleaving, fault) => {
+          const undisturbed = expected(recorded(spec).built)
+          const { hasStruck, onWrite, parts } = planted(fault)
+          const { built, received } = kept(spec, parts, striking(onWrite))
+          const running = onTurns(launched(built.job, { ...settings, ...often }), interleaving.seed)
+          const { checkpoints, operators, restarts } = succeeded(await run(running, interleaving))
+          // A sink that fails to take an epoch is given it again; nothing else notices.
+          assert.strictEqual(restarts, hasStruck() && fault.where !== "sink" ? 1 : 0)
+          restarted += restarts
+          refused += hasStruck() && fault.where === "sink" ? 1 : 0
+          taken += checkpoints
+          same(spec, built, await Effect.runPromise(received), undisturbed, "after a restart")
+          for (const { keys, operator } of operators) assert.strictEqual(keys, 0, `${operator} remembers`)
+        })
+      )
+      assert.isAbove(restarted, runs(16))
+      assert.isAbove(refused, runs(6))
+      assert.isAbove(taken, runs(500))
+    })
   }
 )
 
-describe.each<Disorder>(["within", "one exchange", "one partition"])("cuts, disorder: %s", { timeout }, (disorder) => {
-  it("law 3: every cut leads to the same answer", async () => {
-    let restored = 0
-    await check(
-      1000,
-      fc.asyncProperty(
-        specs(disorder),
-        cutSettings(disorder, false),
-        interleavings,
-        async (spec, settings, interleaving) => {
-          restored += await cutEverywhere(spec, settings, interleaving)
-        }
-      )
-    )
-    assert.isAbove(restored, runs(1000))
+/** Plants a fault into the applications of a sink. */
+const striking = (onWrite: ReturnType<typeof planted>["onWrite"]) => (inner: Sink.MemorySink<unknown>) =>
+  Sink.transactional<unknown, unknown>({
+    description: inner.description,
+    open: inner.open,
+    openEpochs: (opening) =>
+      Effect.map(inner.openEpochs!(opening), ({ position, ...writer }) => ({
+        ...writer,
+        // A memory sink has a position.
+        position: position!,
+        apply: (application) => onWrite(() => Effect.runSync(writer.apply(application)))
+      }))
   })
-})
-
-it("a cut that ignores steps is found", async () => {
-  const found = await fc.check(
-    fc.asyncProperty(
-      specs("within"),
-      cutSettings("within", true),
-      interleavings,
-      async (spec, settings, interleaving) => {
-        await cutEverywhere(spec, settings, interleaving)
-      }
-    ),
-    { numRuns: runs(350), endOnFailure: true }
-  )
-  assert.isTrue(found.failed)
-  assert.match(String(found.errorInstance), /from cut/)
-})

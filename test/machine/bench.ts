@@ -2,6 +2,8 @@
 import * as Schema from "effect/Schema"
 import * as Aggregate from "../../src/Aggregate.ts"
 import { machine } from "../../src/internal/machine/windowing.ts"
+import type { CutTable, MachineCut, MachinePart, TablePart } from "../../src/internal/state/cut.ts"
+import { keyGroups } from "../../src/internal/state/keyIdentity.ts"
 import type { Emit, Machine } from "../../src/Machine.ts"
 import type { Late, Pane, Window } from "../../src/Window.ts"
 
@@ -30,7 +32,7 @@ export interface Bench {
   readonly advance: (watermark: number) => number
   /** One call of the machine; true when everything due is done. */
   readonly step: (watermark: number) => boolean
-  readonly snapshot: () => { readonly machine: unknown; readonly watermark: number }
+  readonly cut: () => { readonly machine: MachineCut; readonly watermark: number }
 }
 
 /** Text of inputs one after the other: the order of merging can be seen. */
@@ -49,7 +51,7 @@ const paneText = ({ index, isLast, key, timing, value, window }: Pane<unknown, u
   }`
 }
 
-export const bench = (window: Window, options: BenchOptions = {}, from?: ReturnType<Bench["snapshot"]>): Bench => {
+export const bench = (window: Window, options: BenchOptions = {}, from?: ReturnType<Bench["cut"]>): Bench => {
   const { aggregate = Aggregate.count, bound = 0, budget = Infinity, lateness = 0 } = options
   const panes: Array<string> = []
   const late: Array<string> = []
@@ -91,7 +93,7 @@ export const bench = (window: Window, options: BenchOptions = {}, from?: ReturnT
     lateness,
     emit
   )
-  if (from !== undefined) made.restore(from.machine as never)
+  if (from !== undefined) made.restore(kept(from.machine), () => true)
   const self: Bench = {
     machine: made,
     panes,
@@ -119,9 +121,27 @@ export const bench = (window: Window, options: BenchOptions = {}, from?: ReturnT
       }
       return calls
     },
-    snapshot: () => ({ machine: made.snapshot(), watermark: self.watermark })
+    cut: () => ({ machine: made.cut(), watermark: self.watermark })
   }
   return self
 }
 
 export const end = Infinity
+
+const json = <A>(value: A): A => JSON.parse(JSON.stringify(value)) as A
+
+/** All of a table, as a checkpoint gives it back. */
+export const keptTable = ({ codec, cut: { view }, id }: CutTable): TablePart => {
+  const slots = [...view.slots()]
+  const columns = Array.from({ length: codec.width }, (): Array<unknown> => [])
+  for (const slot of slots) codec.write(view.valueOf(slot)!, columns)
+  return { id, keys: slots.map(({ key }) => key), columns: json(columns) }
+}
+
+/** What a checkpoint keeps of a cut, in full; the cut may be read again. */
+export const kept = (cut: MachineCut, groups: readonly [number, number] = [0, keyGroups]): MachinePart => ({
+  groups,
+  meta: json(cut.meta),
+  tables: cut.tables.map(keptTable),
+  lists: cut.lists.map(({ id, keys }) => ({ id, keys: [...keys] }))
+})

@@ -34,7 +34,7 @@ describe.each(kinds)("the output budget: %s", (_, window) => {
     assert.strictEqual(sliced.machine.nextTimer, Infinity)
   })
 
-  it.each([0, 7])("goes on from a snapshot in the middle of a firing (lateness %i)", (lateness) => {
+  it.each([0, 7])("goes on from a cut in the middle of a firing (lateness %i)", (lateness) => {
     const whole = filled(undefined, lateness)
     whole.advance(end)
     let cut: Bench = filled(1, lateness)
@@ -42,7 +42,7 @@ describe.each(kinds)("the output budget: %s", (_, window) => {
     // After every single pane another machine takes over.
     while (!cut.step(end)) {
       panes.push(...cut.panes)
-      cut = bench(window, { lateness, budget: 1 }, cut.snapshot())
+      cut = bench(window, { lateness, budget: 1 }, cut.cut())
     }
     panes.push(...cut.panes)
     assert.deepStrictEqual(panes.sort(), [...whole.panes].sort())
@@ -51,7 +51,7 @@ describe.each(kinds)("the output budget: %s", (_, window) => {
   })
 })
 
-describe.each(kinds)("snapshots: %s", (_, window) => {
+describe.each(kinds)("cuts: %s", (_, window) => {
   const records = fc.array(fc.tuple(fc.integer({ min: -30, max: 60 }), fc.constantFrom(...keys)), { maxLength: 30 })
 
   it("a machine restored anywhere goes on as if nothing had happened", () =>
@@ -66,7 +66,7 @@ describe.each(kinds)("snapshots: %s", (_, window) => {
           const options = { lateness, bound, budget }
           const whole = bench(window, options)
           for (const [time, key] of before) whole.at(time, key)
-          const restored = bench(window, options, whole.snapshot())
+          const restored = bench(window, options, whole.cut())
           const [panes, late] = [whole.panes.length, whole.late.length]
           for (const [time, key] of after) {
             whole.at(time, key)
@@ -83,16 +83,16 @@ describe.each(kinds)("snapshots: %s", (_, window) => {
       { numRuns: runs(1000) }
     ))
 
-  it("a snapshot stays as it is while the machine goes on", () =>
+  it("a cut stays as it is while the machine goes on", () =>
     fc.assert(
       fc.property(records, records, (before, after) => {
         const whole = bench(window, { bound: 20 })
         for (const [time, key] of before) whole.at(time, key)
-        const snapshot = whole.snapshot()
-        const now = bench(window, { bound: 20 }, snapshot)
+        const cut = whole.cut()
+        const now = bench(window, { bound: 20 }, cut)
         for (const [time, key] of after) whole.at(time, key)
         whole.advance(end)
-        const later = bench(window, { bound: 20 }, snapshot)
+        const later = bench(window, { bound: 20 }, cut)
         now.advance(end)
         later.advance(end)
         assert.deepStrictEqual(later.panes, now.panes)

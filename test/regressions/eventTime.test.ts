@@ -8,8 +8,9 @@ import * as Sink from "../../src/Sink.ts"
 import * as Source from "../../src/Source.ts"
 import * as Supervision from "../../src/Supervision.ts"
 import * as Window from "../../src/Window.ts"
+import { cutEverywhere } from "../laws/cuts.ts"
 import type { Operation, Spec } from "../laws/randomFlows.ts"
-import { cutEverywhere, launched, once, run, succeeded, turns } from "../laws/running.ts"
+import { launched, once, run, succeeded, turns } from "../laws/running.ts"
 import { bench, end } from "../machine/bench.ts"
 
 /** Records as `[time, key]`, of one split without disorder; times go up. */
@@ -39,6 +40,23 @@ const windowOf = (window: Extract<Operation, { readonly _tag: "window" }>["windo
 })
 
 const tumbling = { _tag: "tumbling", size: 1, offset: 0 } as const
+const cutOften = (spec: Spec, partitions: number, seed: number) =>
+  cutEverywhere(spec, {
+    habits: {
+      batchSize: 1,
+      bufferSize: 1,
+      checkpointEvery: "1 hour",
+      asks: 6,
+      retain: 1,
+      maxPendingBytes: 2 ** 26,
+      retries: 0
+    },
+    before: partitions,
+    after: partitions,
+    interleaving: { seed, operations: undefined, preempt: 0.05 },
+    most: 8
+  })
+
 const seeds = Array.from({ length: 40 }, (_, seed) => seed)
 
 describe("event time", () => {
@@ -78,13 +96,7 @@ describe("event time", () => {
       { reads: 1, operation: windowOf(tumbling, 0) }
     )
     for (const seed of seeds) {
-      for (const partitions of [1, 2]) {
-        await cutEverywhere(spec, { partitions, batchSize: 1, bufferSize: 1, sabotage: false }, {
-          seed,
-          operations: undefined,
-          preempt: 0.05
-        })
-      }
+      for (const partitions of [1, 2]) await cutOften(spec, partitions, seed)
     }
   })
 
@@ -155,13 +167,7 @@ describe("event time", () => {
         }
       ]
     }
-    for (const seed of seeds) {
-      await cutEverywhere(spec, { partitions: 1, batchSize: 1, bufferSize: 1, sabotage: false }, {
-        seed,
-        operations: undefined,
-        preempt: 0.05
-      })
-    }
+    for (const seed of seeds) await cutOften(spec, 1, seed)
   })
 
   it("a source that outlives a restart is not left waiting by the attempt that ends", async () => {

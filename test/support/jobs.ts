@@ -1,6 +1,6 @@
 /** What tests of running jobs share: readings, sinks that can be looked at, and ways to wait. */
 import { Effect, Schema } from "effect"
-import { Aggregate, Flow, type Job, Sink, Source, Supervision, Watermark, Window } from "millrace"
+import { Aggregate, Flow, FlowError, type Job, Sink, Source, Supervision, Watermark, Window } from "millrace"
 
 export interface Reading {
   readonly key: string
@@ -47,6 +47,12 @@ export const until = <E>(handle: Job.Handle<E>, condition: (status: Job.JobStatu
     }
     return yield* Effect.die(new Error(`This never came to be: ${JSON.stringify(yield* handle.status, undefined, 1)}`))
   })
+
+/** An error that has to be that of an operator; any other one fails the test with what it says. */
+export const asOperatorFailed = (error: Job.JobError): FlowError.OperatorFailed => {
+  if (error instanceof FlowError.OperatorFailed) return error
+  throw new Error(`This is no failure of an operator: ${error._tag}: ${error.message}`)
+}
 
 /** The sum of a count over all partitions of an operator. */
 export const total = (

@@ -29,6 +29,13 @@ export const mailedFirst = Flow.to(
   "mail",
   Sink.forEach((payment) => Effect.flatMap(Mail, (mail) => mail.send(payment.id)))
 )
+/** Written at once: what an output is told comes last, and the rows keep their type. */
+export const noted = payments.pipe(
+  Flow.to("notes", Sink.upsert((payment) => Effect.log(payment.id)), { delivery: "eager" })
+)
+export const notedFirst = Flow.to(payments, "notes", Sink.upsert((payment) => Effect.log(payment.id)), {
+  delivery: "eager"
+})
 export const consumed = polled.pipe(
   Flow.to("stream", Sink.stream((results) => Stream.runForEach(results, (value) => Effect.log(value.toFixed(2)))))
 )
@@ -42,6 +49,8 @@ export type Channels = [
   True<Equal<typeof polled, Flow.Flow<number, Down, Api>>>,
   True<Equal<typeof mailed, Flow.Output<Source.FileError | MailError, Mail, "plain">>>,
   True<Equal<typeof mailedFirst, typeof mailed>>,
+  True<Equal<typeof noted, Flow.Output<Source.FileError, never, "plain">>>,
+  True<Equal<typeof notedFirst, typeof noted>>,
   True<Equal<typeof consumed, Flow.Output<Down, Api, "plain">>>,
   True<Equal<typeof job, Job.Job<Source.FileError | MailError | Down, Mail | Api>>>,
   True<Equal<typeof alone, Job.Job>>,

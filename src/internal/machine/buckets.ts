@@ -3,8 +3,10 @@
  */
 import type { Emit, Machine } from "../../Machine.ts"
 import type { Bounds, Late, Pane } from "../../Window.ts"
+import type { MachineCut, MachinePart } from "../state/cut.ts"
 import type { Identity } from "../state/keyIdentity.ts"
-import { type Slot, Table, type TableView } from "../state/Table.ts"
+import { type Slot, Table } from "../state/Table.ts"
+import { cutTable, eachOf, lazily, listOf, plainCodec } from "./cuts.ts"
 import type { Accumulated, Fields } from "./fields.ts"
 import { TimerHeap } from "./heap.ts"
 
@@ -26,15 +28,10 @@ interface Firing {
   next: number
 }
 
-export interface BucketsSnapshot {
-  readonly buckets: ReadonlyArray<
-    Bounds & {
-      readonly cells: TableView<Identity, Accumulated>
-      readonly panes: TableView<Identity, number>
-      readonly fired: boolean
-    }
-  >
-  readonly firing: (Bounds & { readonly keys: ReadonlyArray<Identity> }) | undefined
+/** What a checkpoint keeps apart from the tables; the keys still to be fired are its list `firing`. */
+interface Meta {
+  readonly windows: ReadonlyArray<readonly [start: number, end: number, fired: boolean]>
+  readonly firing: readonly [start: number, end: number] | null
 }
 
 export interface WindowOptions {
@@ -49,7 +46,7 @@ export interface Grid {
 }
 
 /** A class because `record` is the hottest code there is. */
-export class Buckets implements Machine<unknown, BucketsSnapshot> {
+export class Buckets implements Machine<unknown> {
   nextTimer = Infinity
   private readonly assign: (time: number) => ReadonlyArray<Bounds>
   private readonly fields: Fields
@@ -126,7 +123,7 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
       }
       this.firing = undefined
       bucket.fired = true
-      this.timers.push(bucket.end - 1 + this.options.allowedLatenessMillis, bucket)
+      this.timers.push(this.dueAt(bucket), bucket)
     }
     this.nextTimer = this.timers.least
     return true
@@ -142,39 +139,68 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
     return found
   }
 
-  snapshot(): BucketsSnapshot {
+  cut(): MachineCut {
+    const { firing } = this
+    const buckets = [...this.buckets.values()]
+    const meta: Meta = {
+      windows: buckets.map(({ end, fired, start }) => [start, end, fired]),
+      firing: firing === undefined ? null : [firing.bucket.start, firing.bucket.end]
+    }
     return {
-      buckets: Array.from(this.buckets.values(), ({ cells, end, fired, panes, start }) => ({
-        start,
-        end,
-        fired,
-        cells: cells.snapshot(),
-        panes: panes.snapshot()
-      })),
-      firing: this.firing && {
-        start: this.firing.bucket.start,
-        end: this.firing.bucket.end,
-        keys: this.firing.cells.slice(this.firing.next).map(({ key }) => key)
-      }
+      meta: { ...meta },
+      tables: buckets.flatMap((bucket) => [
+        cutTable(cellsOf(bucket), bucket.cells, this.fields.codec),
+        ...this.options.allowedLatenessMillis > 0 ? [cutTable(panesOf(bucket), bucket.panes, plainCodec)] : []
+      ]),
+      lists: firing === undefined
+        ? []
+        : [{ id: "firing", keys: lazily(firing.cells, firing.next, ({ key }) => key) }]
     }
   }
 
-  restore({ buckets, firing }: BucketsSnapshot): void {
-    for (const { cells, end, fired, panes, start } of buckets) {
-      const bucket = this.open({ start, end }, -Infinity)
-      bucket.cells.restore(cells.entries(), cells.version)
-      bucket.panes.restore(panes.entries(), panes.version)
-      bucket.fired = fired
+  restore(part: MachinePart, owns: (key: Identity) => boolean): void {
+    const { firing, windows } = part.meta as unknown as Meta // what `cut` made
+    for (const [start, end, fired] of windows) {
+      const window = { start, end }
+      eachOf(
+        part,
+        cellsOf(window),
+        this.fields.codec,
+        owns,
+        (key, acc) => this.placed(window, fired).cells.put(key, acc)
+      )
+      eachOf(part, panesOf(window), plainCodec, owns, (key, count) => {
+        this.placed(window, fired).panes.put(key, count as number)
+      })
     }
-    if (firing === undefined) return
-    const bucket = this.open(firing, -Infinity)
-    this.firing = { bucket, cells: firing.keys.map((key) => bucket.cells.slot(key)!), next: 0 }
+    const fires = firing === null ? undefined : this.buckets.get(this.idOf({ start: firing[0], end: firing[1] }))
+    for (const bucket of this.buckets.values()) if (bucket !== fires) this.timers.push(this.dueAt(bucket), bucket)
+    if (fires !== undefined) {
+      const keys = listOf(part, "firing", owns)
+      this.firing = { bucket: fires, cells: keys.map((key) => fires.cells.slot(key)!), next: 0 }
+    }
+    this.nextTimer = this.firing === undefined ? this.timers.least : -Infinity
+  }
+
+  absorb(other: Buckets): void {
+    for (const bucket of other.buckets.values()) {
+      const known = this.buckets.get(this.idOf(bucket))
+      const own = known ?? this.place(bucket, bucket.fired)
+      if (known === undefined) this.timers.push(this.dueAt(own), own)
+      for (const { key, value } of bucket.cells.entries()) own.cells.put(key, value)
+      for (const { key, value } of bucket.panes.entries()) own.panes.put(key, value)
+    }
+    this.nextTimer = this.timers.least
+  }
+
+  private placed(window: Bounds, fired: boolean): Bucket {
+    return this.buckets.get(this.idOf(window)) ?? this.place(window, fired)
   }
 
   /** What a window whose timer has come asks for: firing, or, fired before, the end. */
   private begin(bucket: Bucket, watermark: number): Firing | undefined {
     if (!bucket.fired) return { bucket, cells: bucket.cells.liveSlots(), next: 0 }
-    const expiry = bucket.end - 1 + this.options.allowedLatenessMillis
+    const expiry = this.dueAt(bucket)
     if (expiry > watermark) this.timers.push(expiry, bucket)
     else {
       this.buckets.delete(this.idOf(bucket))
@@ -239,26 +265,38 @@ export class Buckets implements Machine<unknown, BucketsSnapshot> {
 
   /** A window that nobody opened before its time is as good as fired: every record for it is late and fires at once. */
   private open(window: Bounds, watermark: number): Bucket {
-    const id = this.idOf(window)
-    let bucket = this.buckets.get(id)
-    if (bucket === undefined) {
-      const { end, start } = window
-      bucket = {
-        start,
-        end,
-        window: { start, end },
-        cells: new Table(),
-        panes: new Table(),
-        fired: end - 1 <= watermark
-      }
-      this.buckets.set(id, bucket)
-      this.timers.push(bucket.end - 1, bucket)
-      this.nextTimer = this.timers.least
-    }
+    const known = this.buckets.get(this.idOf(window))
+    if (known !== undefined) return known
+    const bucket = this.place(window, window.end - 1 <= watermark)
+    this.timers.push(this.dueAt(bucket), bucket)
+    this.nextTimer = this.timers.least
     return bucket
+  }
+
+  /** A bucket without a timer. */
+  private place({ end, start }: Bounds, fired: boolean): Bucket {
+    const bucket: Bucket = {
+      start,
+      end,
+      window: { start, end },
+      cells: new Table({ track: "cuts" }),
+      panes: new Table({ track: "cuts" }),
+      fired
+    }
+    this.buckets.set(this.idOf(bucket), bucket)
+    return bucket
+  }
+
+  /** When a window fires; or, fired before, is forgotten. */
+  private dueAt({ end, fired }: Bucket): number {
+    return end - 1 + (fired ? this.options.allowedLatenessMillis : 0)
   }
 
   private idOf({ end, start }: Bounds): string | number {
     return this.grid === undefined ? `${start}:${end}` : start
   }
 }
+
+const cellsOf = ({ end, start }: Bounds): string => `cells ${start}:${end}`
+
+const panesOf = ({ end, start }: Bounds): string => `panes ${start}:${end}`

@@ -18,20 +18,17 @@ export interface Clock {
 
 /** An operator with work that event time sets off. */
 export interface Timed {
+  /** The name of the operator. */
+  readonly label: string
   readonly clock: Clock
+  /** Event time behind the operator. */
+  readonly output: Clock
   /** The least watermark at which `advance` has something to do; Infinity if none. */
   readonly nextTimer: number
   /** Does what is due at `watermark`. False: the output budget is spent and there is more to do. */
   advance(watermark: number): boolean
   /** Something is due, and its turn comes in a later step: until then event time behind the operator stays where it was. */
   hold(): void
-}
-
-/** State that outlives a batch: what a checkpoint keeps of an operator. */
-export interface Stateful {
-  /** An immutable picture; later steps do not change it. */
-  snapshot(): unknown
-  restore(snapshot: unknown): void
 }
 
 /** Counters of one operator in one partition, as its status shows them; here they count. */

@@ -5,7 +5,8 @@
  * lateness are as if the record had succeeded at once. The runtime owns the schedule and says when to try again.
  */
 import type * as ErrorPolicy from "../../ErrorPolicy.ts"
-import type { Clock, Failure, Host, Receiver, Site, Stateful, Timed } from "./operator.ts"
+import type { Identity } from "../state/keyIdentity.ts"
+import type { Clock, Failure, Host, Receiver, Site, Timed } from "./operator.ts"
 import { HeldClock } from "./operator.ts"
 
 /** What the runtime shows the schedule. The first attempt begins it anew. */
@@ -17,13 +18,34 @@ export interface Stalled {
 
 type Waiting = readonly [value: unknown, time: number, key: unknown]
 
-interface GateSnapshot {
-  readonly waiting: ReadonlyArray<Waiting>
+/** Rows as columns, as a checkpoint writes them. */
+export interface GateRows {
+  readonly values: Array<unknown>
+  readonly times: Array<number>
+  readonly keys: Array<Identity | undefined>
+  /** What judges them, the same for all. */
+  readonly watermarks: Array<number>
+}
+
+/** What a gate gives to a checkpoint: a copy that later steps do not change. */
+export interface GateCut {
+  readonly rows: GateRows
   /** Event time behind the gate, while something waits. */
   readonly held: number | undefined
 }
 
-export class RetryGate implements Receiver, Timed, Stateful {
+/** What a checkpoint has kept of the gate of one partition, as far as it concerns another. */
+export interface GatePart {
+  readonly rows: {
+    readonly values: ReadonlyArray<unknown>
+    readonly times: ReadonlyArray<number>
+    readonly keys: ReadonlyArray<Identity | undefined>
+  }
+  readonly held: number | undefined
+}
+
+export class RetryGate implements Receiver, Timed {
+  readonly label: string
   readonly clock: Clock
   /** Event time behind the gate. */
   readonly output: HeldClock
@@ -39,6 +61,7 @@ export class RetryGate implements Receiver, Timed, Stateful {
   readonly host: Host
 
   constructor(site: Site, host: Host, policy: ErrorPolicy.Retry, input: Clock, target: Receiver) {
+    this.label = site.label
     this.site = site
     this.outer = host
     this.policy = policy
@@ -94,16 +117,33 @@ export class RetryGate implements Receiver, Timed, Stateful {
   /** What waits here has held event time since it came. */
   hold(): void {}
 
-  snapshot(): GateSnapshot {
-    return { waiting: this.waiting.slice(), held: this.output.snapshot() }
+  cut(): GateCut {
+    const held = this.output.snapshot()
+    const { waiting } = this
+    return {
+      rows: {
+        values: waiting.map(([value]) => value),
+        times: waiting.map(([, time]) => time),
+        // What flows have for a key is its identity.
+        keys: waiting.map(([, , key]) => key as Identity | undefined),
+        watermarks: waiting.map(() => held ?? this.clock.current())
+      },
+      held
+    }
   }
 
-  restore(snapshot: unknown): void {
-    const { held, waiting } = snapshot as GateSnapshot
-    this.waiting = waiting.slice()
-    this.output.restore(held)
+  /** Rows of several old gates wait in the order of the parts, and event time where the least of them held it. */
+  restore(parts: ReadonlyArray<GatePart>): void {
+    let least = Infinity
+    for (const { held, rows } of parts) {
+      if (rows.values.length === 0) continue
+      rows.values.forEach((value, row) => this.waiting.push([value, rows.times[row]!, rows.keys[row]]))
+      if (held !== undefined) least = Math.min(least, held)
+    }
+    if (this.waiting.length === 0) return
+    this.output.restore(least === Infinity ? undefined : least)
     // The head has its attempts before it again.
-    if (this.waiting.length > 0) this.state = "trying"
+    this.state = "trying"
   }
 
   private failed(failure: Failure): void {

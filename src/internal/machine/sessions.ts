@@ -3,9 +3,11 @@
  */
 import type { Emit, Machine } from "../../Machine.ts"
 import type { Late, Pane } from "../../Window.ts"
+import type { MachineCut, MachinePart, ValueCodec } from "../state/cut.ts"
 import type { Identity } from "../state/keyIdentity.ts"
-import { Table, type TableView } from "../state/Table.ts"
+import { Table } from "../state/Table.ts"
 import type { WindowOptions } from "./buckets.ts"
+import { cutTable, eachOf } from "./cuts.ts"
 import type { Accumulated } from "./fields.ts"
 import { TimerHeap } from "./heap.ts"
 
@@ -19,21 +21,18 @@ interface Session {
   readonly fired: boolean
 }
 
-export interface SessionsSnapshot {
-  readonly sessions: TableView<Identity, ReadonlyArray<Session>>
-}
-
 /** A class because `record` is in the hot loop. */
-export class Sessions implements Machine<unknown, SessionsSnapshot> {
+export class Sessions implements Machine<unknown> {
   private readonly gapMillis: number
   private readonly options: WindowOptions
   private readonly emit: Emit<unknown>
   /** Per key its live sessions by start; between two of them lies more than a gap. */
-  private readonly sessions = new Table<Identity, ReadonlyArray<Session>>({ maxTombstones: 1024 })
+  private readonly sessions = new Table<Identity, ReadonlyArray<Session>>({ track: "cuts" })
   private readonly timers = new TimerHeap<Identity>()
   /** When a key will be looked at next: one live timer per key, however often its sessions grow. */
   private readonly scheduled = new Map<Identity, number>()
   private busy = false
+  private states: ValueCodec | undefined
 
   constructor(gapMillis: number, options: WindowOptions, emit: Emit<unknown>) {
     this.gapMillis = gapMillis
@@ -91,13 +90,22 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
     }))
   }
 
-  snapshot(): SessionsSnapshot {
-    return { sessions: this.sessions.snapshot() }
+  /** What is due is found again: an advance that is not complete leaves no other trace. */
+  cut(): MachineCut {
+    return { meta: {}, tables: [cutTable("sessions", this.sessions, this.codec)], lists: [] }
   }
 
-  restore({ sessions }: SessionsSnapshot): void {
-    this.sessions.restore(sessions.entries(), sessions.version)
-    for (const { key, value } of this.sessions.entries()) this.schedule(key, value)
+  restore(part: MachinePart, owns: (key: Identity) => boolean): void {
+    // What the codec wrote.
+    eachOf(part, "sessions", this.codec, owns, (key, live) => this.store(key, live as ReadonlyArray<Session>))
+  }
+
+  absorb(other: Sessions): void {
+    for (const { key, value } of other.sessions.entries()) this.store(key, value)
+  }
+
+  private get codec(): ValueCodec {
+    return this.states ??= sessionsCodec(this.options.fields.codec)
   }
 
   /** Accumulators merge in the order of their starts, whatever the order of arrival. */
@@ -174,5 +182,51 @@ export class Sessions implements Machine<unknown, SessionsSnapshot> {
     const index = session.panes
     this.emit.out("results", { window, key: keyOf(key), value, timing, index, isLast }, window.end - 1, key)
     return { ...session, fired: true, panes: index + 1 }
+  }
+}
+
+/** The columns of a session before those of its accumulator. */
+const columnsOf = [
+  ({ start }: Session): unknown => start,
+  ({ last }: Session): unknown => last,
+  ({ panes }: Session): unknown => panes,
+  ({ fired }: Session): unknown => fired
+]
+
+/** A key has one session most of the time, whose parts go into the columns as they are; of several, lists of them do. */
+const sessionsCodec = (accs: ValueCodec): ValueCodec => {
+  const own = columnsOf.length
+  const write = (session: Session, columns: ReadonlyArray<Array<unknown>>) => {
+    for (let i = 0; i < own; i++) columns[i]!.push(columnsOf[i]!(session))
+    accs.write(session.acc as never, columns.slice(own)) // of the fields that write it
+    // A column may hold numbers and lists, so that JSON must have a word for every number.
+    for (let i = own; i < columns.length; i++) {
+      const column = columns[i]!
+      const last = column.at(-1)
+      if (typeof last === "number" && !Number.isFinite(last)) column[column.length - 1] = String(last)
+    }
+  }
+  const read = (columns: ReadonlyArray<ReadonlyArray<unknown>>, row: number): Session => ({
+    start: columns[0]![row] as number,
+    last: columns[1]![row] as number,
+    acc: accs.read(columns.slice(own), row),
+    panes: columns[2]![row] as number,
+    fired: columns[3]![row] as boolean
+  })
+  return {
+    width: own + accs.width,
+    write: (live: ReadonlyArray<Session>, columns) => {
+      if (live.length === 1) return write(live[0]!, columns)
+      const lists = columns.map((): Array<unknown> => [])
+      for (const session of live) write(session, lists)
+      for (let i = 0; i < columns.length; i++) columns[i]!.push(lists[i])
+    },
+    read: (columns, row) => {
+      const starts = columns[0]![row]
+      if (!Array.isArray(starts)) return [read(columns, row)]
+      // All the lists are as long as this one.
+      const lists = columns.map((column) => column[row] as ReadonlyArray<unknown>)
+      return starts.map((_, i) => read(lists, i))
+    }
   }
 }

@@ -7,11 +7,15 @@
  * Sliding-Window Aggregation in Worst-Case Constant Time", DEBS 2017, section 2). The queues are derived from the slices:
  * a checkpoint does not hold them, and a late record just throws its key's queue away.
  */
+import * as Schema from "effect/Schema"
 import type { Emit, Machine } from "../../Machine.ts"
 import type { Bounds, Late, Pane } from "../../Window.ts"
+import { ExactNumber } from "../numbers.ts"
+import type { MachineCut, MachinePart } from "../state/cut.ts"
 import type { Identity } from "../state/keyIdentity.ts"
-import { Table, type TableView } from "../state/Table.ts"
+import { Table } from "../state/Table.ts"
 import type { WindowOptions } from "./buckets.ts"
+import { cutTable, eachOf, lazily, listOf, plainCodec } from "./cuts.ts"
 import type { Accumulated, Fields } from "./fields.ts"
 
 interface Slice {
@@ -79,12 +83,16 @@ interface Firing extends Bounds {
   next: number
 }
 
-export interface SlicesSnapshot {
-  readonly slices: ReadonlyArray<{ readonly start: number; readonly cells: TableView<Identity, Accumulated> }>
-  readonly panes: ReadonlyArray<readonly [end: number, panes: TableView<Identity, number>]>
-  readonly firedThrough: number
-  readonly firing: (Bounds & { readonly keys: ReadonlyArray<Identity> }) | undefined
+/** What a checkpoint keeps apart from the tables; the keys still to be fired are its list `firing`. */
+interface Meta {
+  readonly slices: ReadonlyArray<number>
+  readonly panes: ReadonlyArray<number>
+  readonly firedThrough: number | string
+  readonly firing: readonly [start: number, end: number] | null
 }
+
+const exactly = Schema.encodeSync(ExactNumber)
+const number = Schema.decodeSync(ExactNumber)
 
 export interface SlidingShape {
   readonly sizeMillis: number
@@ -94,7 +102,7 @@ export interface SlidingShape {
 }
 
 /** A class because `record` is in the hot loop. */
-export class Slices implements Machine<unknown, SlicesSnapshot> {
+export class Slices implements Machine<unknown> {
   nextTimer = Infinity
   private readonly shape: SlidingShape
   private readonly options: WindowOptions
@@ -153,7 +161,7 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     }
     this.firedThrough = Math.max(this.firedThrough, watermark)
     this.expire(watermark)
-    this.nextTimer = Math.min(this.nextEnd() - 1, this.nextExpiry())
+    this.nextTimer = this.nextDue()
     return true
   }
 
@@ -170,25 +178,54 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     }))
   }
 
-  snapshot(): SlicesSnapshot {
+  cut(): MachineCut {
+    const { firedThrough, firing, options, panes, slices, starts } = this
+    const meta: Meta = {
+      // The list itself goes on changing.
+      slices: starts.slice(),
+      panes: [...panes.keys()],
+      firedThrough: exactly(firedThrough),
+      firing: firing === undefined ? null : [firing.start, firing.end]
+    }
     return {
-      slices: this.starts.map((start) => ({ start, cells: this.slices.get(start)!.cells.snapshot() })),
-      panes: Array.from(this.panes, ([end, panes]) => [end, panes.snapshot()] as const),
-      firedThrough: this.firedThrough,
-      firing: this.firing && {
-        start: this.firing.start,
-        end: this.firing.end,
-        keys: this.firing.keys.slice(this.firing.next)
-      }
+      meta: { ...meta },
+      tables: [
+        ...starts.map((start) => cutTable(`slice ${start}`, slices.get(start)!.cells, options.fields.codec)),
+        ...Array.from(panes, ([end, counts]) => cutTable(`panes ${end}`, counts, plainCodec))
+      ],
+      lists: firing === undefined ? [] : [{ id: "firing", keys: lazily(firing.keys, firing.next, (key) => key) }]
     }
   }
 
-  restore({ firedThrough, firing, panes, slices }: SlicesSnapshot): void {
-    for (const { cells, start } of slices) this.open(start).cells.restore(cells.entries(), cells.version)
-    for (const [end, counts] of panes) this.panesOf(end).restore(counts.entries(), counts.version)
-    this.firedThrough = firedThrough
-    this.firing = firing && { ...firing, next: 0 }
-    this.nextTimer = Math.min(this.nextEnd() - 1, this.nextExpiry())
+  restore(part: MachinePart, owns: (key: Identity) => boolean): void {
+    const { firedThrough, firing, panes, slices } = part.meta as unknown as Meta // what `cut` made
+    const { codec } = this.options.fields
+    for (const start of slices) {
+      eachOf(part, `slice ${start}`, codec, owns, (key, acc) => this.open(start).cells.put(key, acc))
+    }
+    for (const end of panes) {
+      eachOf(part, `panes ${end}`, plainCodec, owns, (key, count) => this.panesOf(end).put(key, count as number))
+    }
+    this.firedThrough = number(firedThrough as "Infinity") // or another of the numbers that JSON has no word for
+    if (firing !== null) {
+      this.firing = { start: firing[0], end: firing[1], keys: listOf(part, "firing", owns), next: 0 }
+    }
+    this.nextTimer = this.firing === undefined ? this.nextDue() : -Infinity
+  }
+
+  absorb(other: Slices): void {
+    for (const { cells, start } of other.slices.values()) {
+      const own = this.open(start).cells
+      for (const { key, value } of cells.entries()) own.put(key, value)
+    }
+    for (const [end, counts] of other.panes) {
+      const own = this.panesOf(end)
+      for (const { key, value } of counts.entries()) own.put(key, value)
+    }
+    // Up to where one of them has fired, the other had nothing to fire.
+    this.firedThrough = Math.max(this.firedThrough, other.firedThrough)
+    this.forgetQueues()
+    this.nextTimer = this.nextDue()
   }
 
   private slowly(value: unknown, time: number, key: Identity, start: number, watermark: number): void {
@@ -211,7 +248,7 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     this.current = slice
     // The key's queue already holds this slice as it was.
     if (start >= this.queuedFrom && start < this.queuedTo) this.queues.set(key, undefined)
-    this.nextTimer = Math.min(this.nextTimer, this.nextEnd() - 1, this.nextExpiry())
+    this.nextTimer = Math.min(this.nextTimer, this.nextDue())
     for (let end = first; end <= last && end - 1 <= watermark; end += everyMillis) {
       if (end - 1 + allowedLatenessMillis > watermark) this.pane(end - sizeMillis, end, key, "late", false)
     }
@@ -312,7 +349,7 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
 
   private panesOf(end: number): Table<Identity, number> {
     let panes = this.panes.get(end)
-    if (panes === undefined) this.panes.set(end, panes = new Table())
+    if (panes === undefined) this.panes.set(end, panes = new Table({ track: "cuts" }))
     return panes
   }
 
@@ -350,15 +387,20 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
     for (const start of this.starts.slice(0, gone)) this.drop(start)
     for (const end of this.panes.keys()) if (end - 1 + allowedLatenessMillis <= watermark) this.panes.delete(end)
     if (this.starts.length === 0) {
-      this.queues = new Map()
-      this.queuedFrom = this.queuedTo = -Infinity
+      this.forgetQueues()
     }
+  }
+
+  /** They are made anew for the next window. */
+  private forgetQueues(): void {
+    this.queues = new Map()
+    this.queuedFrom = this.queuedTo = -Infinity
   }
 
   private open(start: number): Slice {
     let slice = this.slices.get(start)
     if (slice !== undefined) return slice
-    slice = { start, cells: new Table() }
+    slice = { start, cells: new Table({ track: "cuts" }) }
     this.slices.set(start, slice)
     let at = this.starts.length
     while (at > 0 && this.starts[at - 1]! > start) at--
@@ -382,6 +424,10 @@ export class Slices implements Machine<unknown, SlicesSnapshot> {
       if (end <= this.lastEnd(start)) return end
     }
     return Infinity
+  }
+
+  private nextDue(): number {
+    return Math.min(this.nextEnd() - 1, this.nextExpiry())
   }
 
   private nextExpiry(): number {

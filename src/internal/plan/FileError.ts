@@ -22,3 +22,7 @@ const messageOf = (cause: unknown): string => {
 /** Names the file and the operation in a platform error. */
 export const at = (path: string, operation: string) =>
   Effect.mapError((cause: PlatformError) => new FileError({ path, operation, cause }))
+
+/** A file that is not what it must be: in our own words, which name the remedy. */
+export const refusal = (path: string, operation: string, reason: string) =>
+  new FileError({ path, operation, cause: new Error(reason) })

@@ -9,6 +9,8 @@ import { PlanInvalid } from "./PlanInvalid.ts"
 export interface Port {
   readonly operator: number
   readonly output: string
+  /** Of what goes through it, where one is known. */
+  readonly schema?: Edge["schema"]
 }
 
 export interface Operator {
@@ -27,6 +29,8 @@ export interface Outlet {
   readonly name: string
   readonly port: Port
   readonly sink: Sink<never, unknown, unknown>
+  /** Rows wait for their epoch to be durable; otherwise they are written at once. */
+  readonly byEpoch: boolean
 }
 
 export interface Graph {
@@ -62,9 +66,9 @@ export const make = (job: string, endings: ReadonlyArray<Ending>): Graph => {
         numbered.set(node, operators[port.operator]!)
         for (const { edge, reason } of node.discarded) drop(resolve(edge), reason)
       }
-      return port
+      return { ...port, schema: edge.schema ?? port.schema }
     }
-    return { operator: visit(edge.node).id, output: edge.output }
+    return { operator: visit(edge.node).id, output: edge.output, schema: edge.schema }
   }
   const consume = (port: Port): Port => {
     consumed.add(`${port.operator}.${port.output}`)
@@ -114,7 +118,9 @@ export const make = (job: string, endings: ReadonlyArray<Ending>): Graph => {
     if (outlets.some(({ name }) => name === ending.name)) {
       refuse(ending.name, "is the name of two sinks", "give each Flow.to a name of its own", "sink")
     }
-    outlets.push({ name: ending.name, port: consume(port), sink: ending.sink! })
+    const sink = ending.sink!
+    const byEpoch = sink.openEpochs !== undefined && !ending.isEager
+    outlets.push({ name: ending.name, port: consume(port), sink, byEpoch })
   }
   for (const { id, label, node } of operators) {
     const unhandled = outputsOf(node).filter((output) => !consumed.has(`${id}.${output}`))

@@ -14,6 +14,8 @@ import type { Window } from "../../Window.ts"
 export interface Edge {
   readonly node: Node
   readonly output: string
+  /** Of the elements, where one is known: how a checkpoint writes those that are under way. */
+  readonly schema: Codec<unknown, unknown> | undefined
 }
 
 /** How a keyed flow finds its key. */
@@ -106,6 +108,8 @@ export interface Ending {
   readonly name: string
   readonly edge: Edge
   readonly sink: Sink<never, unknown, unknown> | undefined
+  /** Written at once, whatever the sink could do. */
+  readonly isEager: boolean
   readonly reason: string | undefined
 }
 

@@ -13,6 +13,19 @@ export const counted = <A>(rows: ReadonlyArray<A>, before: number): Chunk<A> => 
   positionAfter: (taken) => before + taken
 })
 
+/** Rows in memory, from a position on; positions are row numbers. */
+export const fromArray = <A>(all: ReadonlyArray<A>, from: number): Reader<A> => {
+  let read = from
+  return {
+    pull: (max) =>
+      Effect.sync(() => {
+        const chunk = counted(all.slice(read, read + max), read)
+        read += chunk.rows.length
+        return chunk.rows.length === 0 ? undefined : chunk
+      })
+  }
+}
+
 export const fromIterator = <A>(iterator: Iterator<A>): Reader<A> => {
   let read = 0
   let ended = false

@@ -1,7 +1,7 @@
 /** Builds what runs in one partition of one stage: clocks, operators, and the ports that rows leave by. */
 import type { ErrorPolicy, Retry } from "../../ErrorPolicy.ts"
 import * as Watermark from "../../Watermark.ts"
-import type { Clock, Host, Receiver, Site, Stateful, Timed } from "../machine/operator.ts"
+import type { Clock, Host, Receiver, Site } from "../machine/operator.ts"
 import { fanOut, LeastClock, noCounts } from "../machine/operator.ts"
 import { RetryGate } from "../machine/retryGate.ts"
 import { split, transform } from "../machine/transform.ts"
@@ -10,6 +10,7 @@ import type { Graph, Operator } from "../plan/graph.ts"
 import type { Exchange, Layout, Stage } from "../plan/layout.ts"
 import type { SourceNode } from "../plan/node.ts"
 import { atStart, type Channel, type Cursor } from "./batch.ts"
+import { CarriedInput, type Rows } from "./carried.ts"
 import type { Inlet } from "./inlet.ts"
 import { type Budget, Port } from "./ports.ts"
 import { Counter, keyFunction, KeyOperator, router } from "./routers.ts"
@@ -38,18 +39,16 @@ export class RootClock implements Clock {
     this.watermark = least
     return true
   }
+  /** Where a checkpoint left it: what the inputs say by now is heard in the first step. */
+  restore(watermark: number): void {
+    this.watermark = watermark
+  }
   /** An advance begins that led here from somewhere. */
   departed(from: number): void {
     this.before = from
   }
   settle(): void {
     this.before = undefined
-  }
-  /** For checkpoints, when the inputs stand where they stood, whatever was thought before: an advance may be under way. */
-  restore(previous: number): void {
-    this.watermark = -Infinity
-    this.refresh()
-    if (previous < this.watermark) this.before = previous
   }
 }
 
@@ -91,6 +90,15 @@ export interface ChainOptions {
   readonly batchRows: number
   /** Whether a sink takes dead letters. */
   readonly deadLetters: boolean
+  /** Rows that were under way to operators of this stage and partition when a checkpoint was taken. */
+  readonly carried: ReadonlyArray<Carried>
+}
+
+/** Rows under way to one input of an operator. */
+export interface Carried {
+  readonly operator: number
+  readonly input: number
+  readonly rows: Rows
 }
 
 /** What the builder of a component hands to a task: the world around it. */
@@ -123,12 +131,15 @@ export class Chain {
   readonly own: number
   readonly splits: Array<SplitInput> = []
   readonly channels: Array<ChannelInput> = []
+  /** The furthest downstream first: what is under way there came before what is under way further up. */
+  readonly carried: Array<CarriedInput> = []
   readonly machines = new Map<string, MachineOperator>()
   readonly gates: Array<RetryGate> = []
   readonly roots: Array<RootClock> = []
   /** Upstream before downstream. */
-  readonly timed: Array<Timed> = []
-  readonly stateful: Array<Stateful> = []
+  readonly timed: Array<MachineOperator | RetryGate> = []
+  /** Which operator each of them belongs to; those that send to another stage come after all of this one. */
+  private readonly timedOperators: Array<number> = []
   readonly ports: Array<Port> = []
   deadLetters: Port | undefined
   private readonly options: ChainOptions
@@ -136,7 +147,7 @@ export class Chain {
   private readonly budget: Budget
   /** Event time behind each operator, and in front of it. */
   private readonly clocks = new Map<number, Clock>()
-  private readonly inputClocks = new Map<number, Clock>()
+  private readonly inputClocks = new Map<number, ReadonlyArray<Clock>>()
   private readonly rootsByName = new Map<string, RootClock>()
   private readonly receivers = new Map<number, Receiver>()
   private readonly senders = new Map<number, Sender>()
@@ -159,7 +170,34 @@ export class Chain {
 
   /** Event time where an operator takes its input; behind an exchange, for its sending half, where the stage's first does. */
   watermarkOf(operator: number): number {
-    return this.inputClocks.get(operator)?.current() ?? this.roots[0]?.current() ?? -Infinity
+    const clocks = this.inputClocks.get(operator)
+    if (clocks === undefined) return this.roots[0]?.current() ?? -Infinity
+    return clocks.reduce((least, clock) => Math.min(least, clock.current()), Infinity)
+  }
+
+  /** Event time at each input of each of the stage's operators. */
+  get inputWatermarks(): ReadonlyArray<readonly [operator: number, watermarks: ReadonlyArray<number>]> {
+    return Array.from(
+      this.inputClocks,
+      ([operator, clocks]) => [operator, clocks.map((clock) => clock.current())] as const
+    )
+  }
+
+  /** Where rows of other partitions come in. */
+  get entrances(): ReadonlyArray<Exchange & { readonly root: RootClock }> {
+    return this.options.layout.exchanges.filter(({ to }) => this.options.stage.operators.includes(to.operator))
+      .map((exchange) => ({ ...exchange, root: this.rootOf(`exchange ${exchange.id}`) }))
+  }
+
+  /** Event time where an exchange leads in. */
+  watermarkInto(exchange: number): number {
+    return this.rootOf(`exchange ${exchange}`).current()
+  }
+
+  /** From where in `timed` on everything lies behind an operator. */
+  timedBehind(operator: number): number {
+    const at = this.timedOperators.findIndex((id) => id > operator)
+    return at < 0 ? this.timed.length : at
   }
 
   private siteOf(id: number): Site {
@@ -180,6 +218,7 @@ export class Chain {
       if (make !== undefined) this.receivers.set(id, make((output) => this.consumersOf(id, output)))
     }
     stage.operators.forEach((id, at) => this.connect(id, this.sites[at]!, wiring))
+    this.carried.sort((a, b) => b.operator - a.operator)
     // A source without a split here is at its end from the start, and so is what only such partitions feed.
     for (const root of this.roots) root.refresh()
     for (const root of this.roots) root.settle()
@@ -189,8 +228,9 @@ export class Chain {
   private describe(id: number, site: Site): Maker | undefined {
     const operator = this.options.graph.operators[id]!
     const { node } = operator
-    const clock = node._tag === "Source" ? this.rootOf(`source ${node.name}`) : this.inputClock(operator)
-    this.inputClocks.set(id, clock)
+    const clocks = node._tag === "Source" ? [this.rootOf(`source ${node.name}`)] : this.clocksInto(operator)
+    const clock = clocks.length === 1 ? clocks[0]! : new LeastClock(clocks)
+    this.inputClocks.set(id, clocks)
     this.clocks.set(id, clock)
     if (node._tag === "Source") return undefined
     // The sending side of an exchange has a gate of its own.
@@ -209,21 +249,29 @@ export class Chain {
     return root
   }
 
-  private inputClock({ id, inputs }: Operator): Clock {
-    const clocks = inputs.map((port, input): Clock => {
+  private clocksInto({ id, inputs }: Operator): ReadonlyArray<Clock> {
+    return inputs.map((port, input): Clock => {
       const exchange = this.exchangesInto(id).find(({ to }) => to.input === input)
-      return exchange === undefined ? this.clocks.get(port.operator)! : this.rootOf(`exchange ${exchange.id}`)
+      if (exchange !== undefined) return this.rootOf(`exchange ${exchange.id}`)
+      const clock = this.clocks.get(port.operator)!
+      // What was under way over an exchange that this layout does not have holds event time until it has been read.
+      return this.carriedInto(id).some((carried) => carried.input === input)
+        ? new LeastClock([clock, this.rootOf(`carried ${id} ${input}`)])
+        : clock
     })
-    return clocks.length === 1 ? clocks[0]! : new LeastClock(clocks)
   }
 
   private exchangesInto(id: number): ReadonlyArray<Exchange> {
     return this.options.layout.exchanges.filter(({ to }) => to.operator === id)
   }
 
+  private carriedInto(id: number): ReadonlyArray<Carried> {
+    return this.options.carried.filter(({ operator, rows }) => operator === id && rows.values.length > 0)
+  }
+
   /** An operator behind a gate that holds event time while a record is tried again. */
   private gated(operator: Operator, site: Site, policy: Retry, clock: Clock): Maker {
-    const { gate, late } = this.gate(site, policy, clock)
+    const { gate, late } = this.gate(site, policy, clock, operator.id)
     this.clocks.set(operator.id, gate.output)
     const make = this.maker(operator, site, gate.host, gate.output)
     return (receiverOf) => {
@@ -232,13 +280,17 @@ export class Chain {
     }
   }
 
-  private gate(site: Site, policy: Retry, clock: Clock): Gate {
+  private gate(site: Site, policy: Retry, clock: Clock, operator: number): Gate {
     const late = new LateReceiver()
     const gate = new RetryGate(site, this.host, policy, clock, late)
     this.gates.push(gate)
-    this.stateful.push(gate)
-    this.timed.push(gate)
+    this.addTimed(operator, gate)
     return { gate, late }
+  }
+
+  private addTimed(operator: number, timed: MachineOperator | RetryGate): void {
+    this.timed.push(timed)
+    this.timedOperators.push(operator)
   }
 
   private maker(operator: Operator, site: Site, host: Host, clock: Clock): Maker {
@@ -265,8 +317,7 @@ export class Chain {
           (emit) => machine(node, operator.allowedLatenessMillis, emit)
         )
         this.clocks.set(operator.id, window.output)
-        this.timed.push(window)
-        this.stateful.push(window)
+        this.addTimed(operator.id, window)
         this.machines.set(operator.label, window)
         return (receiverOf) => window.connect(receiverOf)
       }
@@ -287,7 +338,9 @@ export class Chain {
       const clock = this.clocks.get(from.operator)!
       const site = this.siteOf(to.operator)
       this.sites.push(site)
-      const gate = site.policy._tag === "Retry" && route !== "Forward" ? this.gate(site, site.policy, clock) : undefined
+      const gate = site.policy._tag === "Retry" && route !== "Forward"
+        ? this.gate(site, site.policy, clock, Infinity)
+        : undefined
       this.senders.set(id, { site, gate, port: open(layout.partitions, gate?.gate.output ?? clock) })
     }
     for (const { name, port } of graph.outlets) {
@@ -346,10 +399,7 @@ export class Chain {
     }
     for (const exchange of this.exchangesInto(id)) {
       const root = this.rootOf(`exchange ${exchange.id}`)
-      // The key came with the row: what remains of a keyBy behind its exchange is to count.
-      const into = exchange.route === "Forward"
-        ? this.receivers.get(id)!
-        : new Counter(site.counts, this.consumersOf(id, "out"))
+      const into = this.inputOf(id, site)
       for (const [from, upstream] of wiring.upstreams(exchange, partition).entries()) {
         this.channelNumbers.set(`${exchange.id} from ${from}`, this.channels.length)
         const input: ChannelInput = { upstream, root, into, cursor: atStart, watermark: startOf(upstream) }
@@ -357,6 +407,23 @@ export class Chain {
         this.channels.push(input)
       }
     }
+    for (const { input, rows } of this.carriedInto(id)) {
+      const exchange = this.exchangesInto(id).find(({ to }) => to.input === input)
+      const root = this.rootOf(exchange === undefined ? `carried ${id} ${input}` : `exchange ${exchange.id}`)
+      const into = this.inputOf(id, site)
+      const carried = new CarriedInput(id, input, rows, root, into)
+      root.inputs.push(carried)
+      this.carried.push(carried)
+    }
+  }
+
+  /** Where rows enter an operator that came over an exchange. */
+  private inputOf(id: number, site: Site): Receiver {
+    const { _tag } = this.options.graph.operators[id]!.node
+    // The key came with the row: what remains of a keyBy behind its exchange is to count.
+    return _tag === "KeyBy" || _tag === "Partition"
+      ? new Counter(site.counts, this.consumersOf(id, "out"))
+      : this.receivers.get(id)!
   }
 
   private router(exchange: Exchange, { gate, port, site }: Sender): Receiver {

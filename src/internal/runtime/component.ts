@@ -1,30 +1,31 @@
 /**
- * A connected part of a job while it runs: its partitions and sinks as fibers, and the cut through all of them.
+ * A connected part of a job while it runs: its partitions and outputs as fibers, and the picture of all of them.
  */
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type { Scope } from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
-import type { Checkpoint } from "../../Checkpoint.ts"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
 import type { BufferStatus } from "../../JobStatus.ts"
-import type { Writer } from "../../Sink.ts"
 import type { Ambient } from "../../Source.ts"
 import { Stop } from "../machine/operator.ts"
 import type { RetryGate } from "../machine/retryGate.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Component, Exchange, Layout } from "../plan/layout.ts"
-import { atStart, type Channel, type Cursor, fill, outstanding } from "./batch.ts"
+import { type Channel, type Cursor, fill } from "./batch.ts"
+import type { ChannelCut } from "./carried.ts"
+import type { InputCut, PartCut } from "./encoding.ts"
 import { waitUntil } from "./inlet.ts"
 import type { Inlets } from "./inlets.ts"
+import { type Destination, Output, type OutputOptions, type Producer, type Sealed } from "./outputs.ts"
 import type { OutChannel } from "./ports.ts"
+import { groupsOf } from "./routers.ts"
+import { type PartStanding, unstarted } from "./standing.ts"
 import { outChannelsOf, SourceFailed, Task, type TaskRecord } from "./task.ts"
 
 /** What every part of a job shares. */
@@ -34,17 +35,17 @@ export interface Environment {
   readonly layout: Layout
   readonly batchRows: number
   readonly bufferRows: number
-  readonly checkpointEvery: Duration.Input
   readonly policy: ErrorPolicy
   readonly inlets: Inlets
-  /** Opens a sink for an attempt. */
-  readonly openSink: (outlet: number, attempt: number) => Effect.Effect<Writer<unknown, unknown>, unknown, Scope>
-  readonly deadLetters: Writer<unknown, unknown> | undefined
+  /** Where the rows of an outlet go in an attempt; a sink that is written at once is opened for it. */
+  readonly openOutlet: (outlet: number, attempt: number) => Effect.Effect<Destination, unknown, Scope>
+  readonly deadLetters: Destination | undefined
   /** Whether sources may be read. */
   readonly intake: TxRef.TxRef<boolean>
-  readonly commit: (checkpoint: Checkpoint) => Effect.Effect<void>
-  /** For the test of the tests: the cut takes its picture while partitions are in step. */
-  readonly sabotage?: "cut ignores steps"
+  /** Asks for a checkpoint before its time. */
+  readonly press: Effect.Effect<void>
+  /** How much more may be kept for sinks. */
+  readonly credit: Pick<OutputOptions, "hasCredit" | "credit" | "press">
 }
 
 /** A partition of a stage as a fiber sees it. */
@@ -58,40 +59,30 @@ interface Runner {
   readonly reads: Array<Effect.Effect<unknown>>
 }
 
-interface SinkRecord {
-  readonly version: number
-  readonly cursors: ReadonlyArray<Cursor>
-}
-
-interface SinkRunner {
-  readonly name: string
-  readonly writer: Writer<unknown, unknown>
-  readonly record: TxRef.TxRef<SinkRecord>
-  readonly producers: ReadonlyArray<{ readonly runner: Runner; readonly channel: number }>
-  written: number
+/** A part at one instant, and what it has put out since the instant before. */
+export interface AttemptCut {
+  readonly part: PartCut
+  readonly sealed: ReadonlyArray<readonly [output: Output, sealed: Sealed]>
 }
 
 const inStep = ({ making, record }: Runner) => making !== record.value.version
 
 export class Attempt {
   readonly runners: Array<Runner> = []
-  readonly sinks: Array<SinkRunner> = []
+  readonly outputs: Array<Output> = []
+  readonly part: number
+  /** Partitions in step may go on, and nobody else may begin. */
+  readonly gate = TxRef.makeUnsafe(false)
   private readonly environment: Environment
-  private readonly component: Component
-  private readonly gate = TxRef.makeUnsafe(false)
-  private readonly wanted = TxRef.makeUnsafe(0)
-  private readonly oneCut = Semaphore.makeUnsafe(1)
-  private epoch: number
 
   constructor(
     environment: Environment,
     component: Component,
-    writers: ReadonlyArray<Writer<unknown, unknown>>,
-    from: Checkpoint | undefined
+    destinations: ReadonlyArray<Destination>,
+    standing: PartStanding = unstarted
   ) {
     this.environment = environment
-    this.component = component
-    this.epoch = from?.epoch ?? 0
+    this.part = component.id
     const { graph, layout } = environment
     const deadLetters = environment.deadLetters !== undefined
     for (const stage of component.stages) {
@@ -103,7 +94,8 @@ export class Attempt {
           partition,
           defaultPolicy: environment.policy,
           batchRows: Math.min(environment.batchRows, environment.bufferRows),
-          deadLetters
+          deadLetters,
+          carried: standing.carried(stage.operators, partition)
         }, {
           inletsOf: (source, partition) => environment.inlets.of(source, partition),
           upstreams: (exchange, to) => this.upstreams(exchange, to)
@@ -112,67 +104,81 @@ export class Attempt {
           id,
           name: `${graph.operators[stage.operators[0]!]!.label} partition ${partition}, ${id}`,
           capacity: environment.bufferRows,
-          cursor: () => atStart,
+          cursor: () => ({ batch: 0, row: 0, step: 0 }),
           peak: 0
         }))
-        const snapshot = from?.tasks[this.runners.length]
-        if (snapshot !== undefined) task.restore(snapshot)
-        const initial = snapshot === undefined ? task.initial : task.resumed(snapshot.record)
+        task.restore(standing.task(partition))
+        const initial = task.initial((source, split) => standing.split(source, split)?.position)
         this.runners.push({ task, record: TxRef.makeUnsafe(initial), making: initial.version, out, reads: [] })
       }
     }
-    const outlets = component.outlets.map((i) => graph.outlets[i]!)
-    outlets.forEach(({ name, port }, i) => {
-      this.addSink(name, writers[i]!, `sink ${name}`, this.stage(layout.stageOf[port.operator]!), from)
+    component.outlets.forEach((outlet, i) => {
+      const { name, port } = graph.outlets[outlet]!
+      const producers = this.stage(layout.stageOf[port.operator]!)
+      this.addOutput(name, outlet, destinations[i]!, producers, `sink ${name}`, standing.queue(name))
     })
     if (environment.deadLetters !== undefined) {
-      this.addSink("dead letters", environment.deadLetters, "dead letters", this.runners, from)
+      const carried = standing.deadLetters
+      this.addOutput("dead letters", undefined, environment.deadLetters, this.runners, "dead letters", carried)
     }
     this.connect()
   }
 
-  /** Runs until every partition and every sink is done. */
+  /** Runs until every partition and every output is done. */
   get run(): Effect.Effect<void, unknown> {
     return Effect.all([
       ...this.runners.map((runner) => this.runPartition(runner)),
-      ...this.sinks.map((sink) => this.runSink(sink))
+      ...this.outputs.map((output) => output.run)
     ], { concurrency: "unbounded", discard: true }).pipe(
       // Only now is no failure left that would have a sink write again what it has written.
-      Effect.andThen(Effect.forEach(this.sinks, ({ writer }) => writer.end ?? Effect.void, { discard: true }))
+      Effect.andThen(Effect.forEach(this.outputs, ({ destination }) =>
+        // The job alone knows when the last dead letter was written.
+        destination._tag === "AtOnce" && destination !== this.environment.deadLetters
+          ? destination.writer.end ?? Effect.void
+          : Effect.void, { discard: true }))
     )
   }
 
-  /** Takes a checkpoint now. */
-  get checkpoint(): Effect.Effect<Checkpoint> {
-    return Effect.flatMap(this.cut, (checkpoint) =>
-      Effect.as(
-        Effect.andThen(
-          this.environment.commit(checkpoint),
-          Effect.sync(() => {
-            this.runners.forEach(({ task }, i) =>
-              task.chain.splits.forEach(({ inlet }, j) =>
-                inlet.acknowledge(checkpoint.tasks[i]!.record.splits[j]!.cursor)
-              )
-            )
-          }).pipe(Effect.andThen(Effect.forEach(
-            this.runners.flatMap(({ task }) => task.chain.splits),
-            ({ inlet }) => inlet.announce,
-            { discard: true }
-          )))
-        ),
-        checkpoint
-      )).pipe(this.oneCut.withPermits(1))
+  /** Nobody is in step: a picture taken now is consistent. */
+  get isSettled(): boolean {
+    return !this.runners.some(inStep)
   }
 
-  /** Takes checkpoints for ever: after every interval, and at once when a source can keep no more. */
-  get checkpoints(): Effect.Effect<never> {
-    const isPressed = () => this.runners.some(({ task }) => task.chain.splits.some(({ inlet }) => inlet.isPressed))
-    return Effect.suspend(() =>
-      Effect.raceFirst(
-        Effect.sleep(this.environment.checkpointEvery),
-        waitUntil([TxRef.get(this.wanted)], isPressed)
+  /** What to read to hear of the end of every step. */
+  get steps(): ReadonlyArray<Effect.Effect<unknown>> {
+    return this.runners.map(({ record }) => TxRef.get(record))
+  }
+
+  /** A picture of everything, when nobody is in step. */
+  capture(): AttemptCut {
+    const { layout } = this.environment
+    const groups = (partition: number) => groupsOf(partition, layout.partitions)
+    return {
+      part: {
+        part: this.part,
+        tasks: this.runners.map(({ record, task }) => task.cut(record.value, groups(task.partition))),
+        inputs: this.runners.flatMap((runner) => this.inputsOf(runner)),
+        queues: this.outputs.map((output) => ({ outlet: output.outlet, rows: output.queued() })),
+        groups
+      },
+      sealed: this.outputs.map((output) => [output, output.seal()] as const)
+    }
+  }
+
+  /** A checkpoint holds everything that a picture shows: what was kept for a restart may go. */
+  acknowledge({ tasks }: PartCut): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const inlets = this.runners.flatMap(({ task }) => task.chain.splits.map(({ inlet }) => inlet))
+      this.runners.forEach(({ task }, i) =>
+        task.chain.splits.forEach(({ inlet }, j) => inlet.acknowledge(tasks[i]!.splits[j]!.cursor))
       )
-    ).pipe(Effect.andThen(this.checkpoint), Effect.forever)
+      return Effect.forEach(inlets, ({ announce }) => announce, { discard: true })
+    })
+  }
+
+  /** A source can keep no more, or an offer waits to be durable. */
+  get isPressed(): boolean {
+    return this.runners.some(({ task }) => task.chain.splits.some(({ inlet }) => inlet.isPressed))
   }
 
   /** Looks at the state of the partition that holds a key, as of its last commit. */
@@ -222,19 +228,47 @@ export class Attempt {
     })
   }
 
-  private addSink(
+  private addOutput(
     name: string,
-    writer: Writer<unknown, unknown>,
-    channel: string,
-    producers: ReadonlyArray<Runner>,
-    from: Checkpoint | undefined
+    outlet: number | undefined,
+    destination: Destination,
+    runners: ReadonlyArray<Runner>,
+    id: string,
+    carried: ReadonlyArray<unknown>
   ): void {
-    this.sinks.push({
-      name,
-      writer,
-      record: TxRef.makeUnsafe({ version: 0, cursors: from?.sinks[this.sinks.length] ?? producers.map(() => atStart) }),
-      producers: producers.map((runner) => ({ runner, channel: runner.out.findIndex(({ id }) => id === channel) })),
-      written: 0
+    const { credit, deadLetters, policy } = this.environment
+    const producers = runners.map((runner): Producer => {
+      const channel = runner.out.findIndex((out) => out.id === id)
+      return {
+        channel: () => runner.record.value.channels[channel]!,
+        spilled: () => runner.task.spilledInto(channel).flatMap(({ values }) => values),
+        finished: () => runner.record.value.finished,
+        read: TxRef.get(runner.record)
+      }
+    })
+    this.outputs.push(new Output({ name, outlet, destination, producers, carried, policy, deadLetters, ...credit }))
+  }
+
+  /** What a partition has not read of what others have sent it. */
+  private inputsOf({ record, task }: Runner): ReadonlyArray<InputCut> {
+    const { layout } = this.environment
+    return layout.exchanges.flatMap((exchange): ReadonlyArray<InputCut> => {
+      if (layout.stageOf[exchange.to.operator] !== task.stage) return []
+      const producers = this.stage(layout.stageOf[exchange.from.operator]!)
+      const channels = producers.map((producer, from): ChannelCut => {
+        const index = task.chain.channelIndex(exchange.id, from)
+        const cursor = record.value.cursors[index]!
+        const out = producer.out.findIndex(({ id }) => id === `exchange ${exchange.id} to ${task.partition}`)
+        const { base, items } = producer.record.value.channels[out]!
+        return {
+          watermark: task.chain.channels[index]!.watermark,
+          batches: [...items.slice(cursor.batch - base), ...producer.task.spilledInto(out)],
+          row: cursor.row,
+          step: cursor.step
+        }
+      })
+      const start = task.chain.watermarkInto(exchange.id)
+      return [{ operator: exchange.to.operator, input: exchange.to.input, partition: task.partition, start, channels }]
     })
   }
 
@@ -255,10 +289,15 @@ export class Attempt {
         })
       )
     }
-    for (const sink of this.sinks) {
-      sink.producers.forEach(({ channel, runner }, i) => {
-        readersOf.set(runner.out[channel]!, () => sink.record.value.cursors[i]!)
-        runner.reads.push(TxRef.get(sink.record))
+    for (const output of this.outputs) {
+      const { outlet, record } = output
+      const id = outlet === undefined ? "dead letters" : `sink ${output.name}`
+      const runners = outlet === undefined
+        ? this.runners
+        : this.stage(layout.stageOf[this.environment.graph.outlets[outlet]!.port.operator]!)
+      runners.forEach((runner, i) => {
+        readersOf.set(runner.out.find((out) => out.id === id)!, () => record.value.cursors[i]!)
+        runner.reads.push(TxRef.get(record))
       })
     }
     for (const runner of this.runners) {
@@ -317,66 +356,10 @@ export class Attempt {
           announce.push(inlet.announce)
         }
       })
-      if (pressed) announce.push(TxRef.update(this.wanted, (n) => n + 1))
+      if (pressed) announce.push(this.environment.press)
       // An attempt that ends in between would leave a reader of the source, which outlives it, waiting for ever.
       return announce.length === 0 ? Effect.void : Effect.all(announce, { discard: true })
     }).pipe(Effect.uninterruptible)
-  }
-
-  private runSink(sink: SinkRunner): Effect.Effect<void, unknown> {
-    const waiting = (i: number) => {
-      const { channel, runner } = sink.producers[i]!
-      return outstanding(runner.record.value.channels[channel]!, sink.record.value.cursors[i]!) > 0
-    }
-    const hasRows = () => sink.producers.some((_, i) => waiting(i))
-    const hasEnded = () => sink.producers.every(({ runner }, i) => runner.record.value.finished && !waiting(i))
-    const reads = sink.producers.map(({ runner }) => TxRef.get(runner.record))
-    return Effect.gen(function*() {
-      while (!hasEnded()) {
-        if (!hasRows()) yield* waitUntil(reads, () => hasRows() || hasEnded())
-        for (let i = 0; i < sink.producers.length; i++) {
-          if (!waiting(i)) continue
-          const { channel, runner } = sink.producers[i]!
-          const { base, items } = runner.record.value.channels[channel]!
-          const batches = items.slice(sink.record.value.cursors[i]!.batch - base)
-          const rows = batches.length === 1 ? batches[0]!.values : batches.flatMap(({ values }) => values)
-          if (rows.length > 0) yield* sink.writer.write(rows)
-          yield* Effect.tx(TxRef.update(sink.record, ({ cursors, version }) => ({
-            version: version + 1,
-            cursors: cursors.with(i, { batch: base + items.length, row: 0, step: 0 })
-          })))
-          sink.written += rows.length
-        }
-      }
-    })
-  }
-
-  /**
-   * A picture of everything at one instant. When nobody is in step that is now; otherwise nobody enters a step until those
-   * who are in one have committed. Nothing may come between looking and taking.
-   */
-  private get cut(): Effect.Effect<Checkpoint> {
-    const settled = () => !this.runners.some(inStep)
-    const closed = waitUntil(this.runners.map(({ record }) => TxRef.get(record)), settled).pipe(
-      // Nobody can enter a step while the gate is closed, so this still holds however long ago the wait ended.
-      Effect.andThen(Effect.sync(() => this.capture()))
-    )
-    return Effect.suspend(() =>
-      settled() || this.environment.sabotage === "cut ignores steps"
-        ? Effect.succeed(this.capture())
-        // Wherever this is interrupted, the gate opens again.
-        : Effect.ensuring(Effect.andThen(TxRef.set(this.gate, true), closed), TxRef.set(this.gate, false))
-    )
-  }
-
-  private capture(): Checkpoint {
-    return {
-      job: this.environment.job,
-      part: this.component.id,
-      epoch: ++this.epoch,
-      tasks: this.runners.map(({ record, task }) => task.snapshot(record.value)),
-      sinks: this.sinks.map(({ record }) => record.value.cursors)
-    }
   }
 }
 
@@ -400,20 +383,19 @@ const tryAgain = Effect.fnUntraced(function*(gate: RetryGate, retries: Map<Retry
   gate.giveUp()
 })
 
-/** Opens everything a part needs, runs it, and takes checkpoints meanwhile; all of it is closed in the end. */
+/** Opens everything a part needs and runs it; all of it is closed in the end. */
 export const runAttempt = (
   environment: Environment,
   component: Component,
   attempt: number,
-  from: Option.Option<Checkpoint>,
+  standing: PartStanding,
   started: (attempt: Attempt) => Effect.Effect<void>
 ): Effect.Effect<void, unknown, Exclude<Ambient, Scope>> =>
   Effect.scoped(Effect.gen(function*() {
-    const checkpoint = Option.getOrUndefined(from)
-    yield* environment.inlets.open(component, checkpoint)
-    const writers: Array<Writer<unknown, unknown>> = []
-    for (const outlet of component.outlets) writers.push(yield* environment.openSink(outlet, attempt))
-    const self = new Attempt(environment, component, writers, checkpoint)
+    yield* environment.inlets.open(component, standing)
+    const destinations: Array<Destination> = []
+    for (const outlet of component.outlets) destinations.push(yield* environment.openOutlet(outlet, attempt))
+    const self = new Attempt(environment, component, destinations, standing)
     yield* started(self)
-    yield* Effect.raceFirst(self.run, self.checkpoints)
+    yield* self.run
   }))

@@ -47,6 +47,10 @@ export class Inlet {
   isAwaited = false
   /** Rows dropped by the overflow policy. */
   dropped = 0
+  /** The job has ended: nothing that happens here will ever be in a checkpoint. */
+  isAbandoned = false
+  /** Offers that wait until a checkpoint holds them. */
+  awaitingCheckpoint = 0
   private pieces: Array<Piece> = []
   private end = 0
   private closed = false
@@ -55,6 +59,8 @@ export class Inlet {
   /** The farthest that a reader has ever come, in this attempt or an earlier one, committed or not. */
   private reached = 0
   private acknowledged = 0
+  /** Where this run of the job began to number rows. */
+  private base = 0
   /** Pacing: rows from here on may not be read yet. */
   private allowed = Infinity
 
@@ -89,7 +95,8 @@ export class Inlet {
   /** A checkpoint is wanted: no more can be kept. */
   get isPressed(): boolean {
     // Rows that a restart has yet to read again are not helped by a checkpoint.
-    return !this.replayable && this.consumed - this.acknowledged >= this.comfortable
+    const unkept = this.consumed - this.acknowledged
+    return !this.replayable && (unkept >= this.comfortable || (this.awaitingCheckpoint > 0 && unkept > 0))
   }
 
   /** How many rows are kept for a restart at most, besides those waiting. */
@@ -192,6 +199,24 @@ export class Inlet {
   acknowledge(cursor: number): void {
     this.acknowledged = Math.max(this.acknowledged, cursor)
     this.trim(Math.min(this.acknowledged, this.consumed))
+  }
+
+  /** Rows offered in this run of the job. */
+  get offered(): number {
+    return this.end - this.base
+  }
+
+  /** Whether a checkpoint holds so many of them. */
+  hasKept(offered: number): boolean {
+    return this.acknowledged - this.base >= offered
+  }
+
+  /** Goes on where an earlier run of the job has left off: rows are numbered from there. */
+  startAt(cursor: number): void {
+    this.pieces = this.pieces.map(({ chunk, start }) => ({ chunk, start: start + cursor }))
+    this.end += cursor
+    this.base = cursor
+    this.reached = this.consumed = this.acknowledged = cursor
   }
 
   /** Back to a cursor, for a new attempt inside the process. */

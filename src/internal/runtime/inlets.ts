@@ -7,23 +7,20 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import type { Checkpoint } from "../../Checkpoint.ts"
 import { SourceInvalid } from "../../FlowError.ts"
 import type { BufferStatus } from "../../JobStatus.ts"
-import type { Ambient, Position, Source } from "../../Source.ts"
+import type { Ambient, Source } from "../../Source.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Component } from "../plan/layout.ts"
 import type { SourceNode } from "../plan/node.ts"
 import { Inlet, pump } from "./inlet.ts"
+import type { PartStanding } from "./standing.ts"
+import type { SplitStanding } from "./task.ts"
 
 type AnySource = Source<unknown, unknown, never>
 
-/** What a checkpoint says of a split. */
-interface Standing {
-  readonly cursor: number
-  readonly position: Position | undefined
-  readonly ended: boolean
-}
+/** What a checkpoint says of the splits of one source. */
+type Standings = (split: string) => SplitStanding | undefined
 
 export class Inlets {
   private readonly graph: Graph
@@ -34,6 +31,8 @@ export class Inlets {
   private readonly current = new Map<string, ReadonlyArray<Inlet>>()
   private readonly splits = new Map<string, ReadonlyArray<string>>()
   private draining = false
+  /** Sources whose inlets have taken up where an earlier run left off. */
+  private readonly started = new Set<string>()
 
   constructor(graph: Graph, partitions: number, prefetchRows: number, jobScope: Scope.Scope) {
     this.graph = graph
@@ -58,7 +57,7 @@ export class Inlets {
   }
 
   /** Prepares the inlets of a part for an attempt that goes on from a checkpoint. */
-  open(component: Component, from: Checkpoint | undefined): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
+  open(component: Component, from: PartStanding): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
     return Effect.gen({ self: this }, function*() {
       for (const id of component.stages.flatMap(({ operators }) => operators)) {
         const { node } = this.graph.operators[id]!
@@ -77,6 +76,23 @@ export class Inlets {
         return inlet.announce
       }, { discard: true })
     })
+  }
+
+  /** What was offered to queues and nobody has read. */
+  get unread(): ReadonlyArray<{ readonly source: string; readonly left: number }> {
+    return this.graph.operators.flatMap(({ node }) => {
+      if (node._tag !== "Source" || node.source.body._tag !== "Queue") return []
+      const left = this.queue(node.name).fill
+      return left === 0 ? [] : [{ source: node.name, left }]
+    })
+  }
+
+  /** The job has ended: whoever waits for a checkpoint waits in vain. */
+  get abandon(): Effect.Effect<void> {
+    return Effect.forEach([...this.current.values()].flat(), (inlet) => {
+      inlet.isAbandoned = true
+      return inlet.announce
+    }, { discard: true })
   }
 
   buffers(inlets: ReadonlyArray<{ readonly source: string; readonly inlet: Inlet }>): ReadonlyArray<BufferStatus> {
@@ -98,17 +114,23 @@ export class Inlets {
 
   private openSource(
     node: SourceNode,
-    from: Checkpoint | undefined
+    from: PartStanding
   ): Effect.Effect<void, unknown, Scope.Scope | Ambient> {
     return Effect.gen({ self: this }, function*() {
       const source = node.source as AnySource
-      const standings = standingsOf(node.name, from)
+      const standings: Standings = (split) => from.split(node.name, split)
       const known = this.current.get(node.name)
       if (known !== undefined && !known[0]?.replayable) {
-        for (const inlet of known) inlet.rewind(standings(inlet.split)?.cursor ?? 0)
+        for (const inlet of known) {
+          const cursor = standings(inlet.split)?.cursor ?? 0
+          if (this.started.has(node.name)) inlet.rewind(cursor)
+          else inlet.startAt(cursor)
+        }
+        this.started.add(node.name)
       } else {
         const inlets = yield* this.make(node, source, standings)
         this.current.set(node.name, inlets)
+        this.started.add(node.name)
         if (this.draining) { for (const inlet of inlets) inlet.cutOff() }
       }
       if (source.perSecond !== undefined) {
@@ -126,7 +148,7 @@ export class Inlets {
   private make(
     node: SourceNode,
     source: AnySource,
-    standings: (split: string) => Standing | undefined
+    standings: Standings
   ): Effect.Effect<ReadonlyArray<Inlet>, unknown, Scope.Scope | Ambient> {
     const { body } = source
     switch (body._tag) {
@@ -152,6 +174,15 @@ export class Inlets {
             const inlet = new Inlet({ split, capacity: this.prefetchRows, replayable: body.replayable })
             inlets.push(inlet)
             const standing = standings(split)
+            if (!body.replayable) {
+              const cursor = standing?.cursor ?? 0
+              inlet.startAt(cursor)
+              if (cursor > 0 && standing?.ended !== true) {
+                yield* Effect.logWarning(
+                  `Source "${node.name}" has no positions: it begins anew, after ${cursor} records of an earlier run`
+                )
+              }
+            }
             if (standing?.ended === true || this.draining) inlet.close()
             else if (body.replayable) {
               const reader = yield* body.open(split, standing?.position)
@@ -166,14 +197,6 @@ export class Inlets {
       }
     }
   }
-}
-
-const standingsOf = (source: string, from: Checkpoint | undefined) => (split: string): Standing | undefined => {
-  for (const task of from?.tasks ?? []) {
-    const at = task.splits.findIndex((known) => known.source === source && known.split === split)
-    if (at >= 0) return { ...task.record.splits[at]!, ended: task.splits[at]!.ended }
-  }
-  return undefined
 }
 
 /** Lets rows through at a rate, by the clock. */

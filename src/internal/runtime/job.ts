@@ -9,6 +9,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TxRef from "effect/TxRef"
+import { atEpoch, type Checkpoint } from "../../Checkpoint.ts"
 import { CheckpointStore } from "../../CheckpointStore.ts"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
 import { edgeOf, type Flow, type Trait } from "../../Flow.ts"
@@ -19,16 +20,12 @@ import type { Sink } from "../../Sink.ts"
 import type { QueueSource } from "../../Source.ts"
 import type { RestartIntensity } from "../../Supervision.ts"
 import type { Graph } from "../plan/graph.ts"
-import * as layout from "../plan/layout.ts"
 import type { Node } from "../plan/node.ts"
 import { type Identity, keyIdentity } from "../state/keyIdentity.ts"
-import type { Environment } from "./component.ts"
-import { Inlets } from "./inlets.ts"
+import { Engine } from "./engine.ts"
 import { offer } from "./offers.ts"
-import { Parts } from "./parts.ts"
 import { partitionOf } from "./routers.ts"
-import { statusOf } from "./status.ts"
-import { ambient, openSink, sharedWriter } from "./surroundings.ts"
+import { ambient } from "./surroundings.ts"
 
 /** What `Job.make` leaves: all that is needed to run. */
 export interface Program {
@@ -39,12 +36,16 @@ export interface Program {
 }
 
 export interface Settings {
+  readonly start: "resume" | "afresh"
+  readonly retain: number
+  readonly maxPendingBytes: number
+  readonly sinkTimeoutMillis: number
   readonly partitions: number
   readonly batchSize: number
   readonly bufferSize: number
   readonly checkpointEvery: Duration.Input
   readonly restarts: RestartIntensity
-  readonly sabotage?: NonNullable<Environment["sabotage"]>
+  readonly sabotage?: "cut ignores steps"
 }
 
 /** Why a query has no answer. */
@@ -61,8 +62,10 @@ export interface RunningJob {
   ) => Effect.Effect<void, BufferFull | JobNotRunning>
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
-  readonly stop: Effect.Effect<void>
+  readonly stop: Effect.Effect<void, unknown>
   readonly drain: Effect.Effect<void, unknown>
+  readonly checkpoint: Effect.Effect<number, unknown>
+  readonly savepoint: (name: string) => Effect.Effect<Checkpoint, unknown>
   readonly query: (
     operator: string,
     key: unknown
@@ -76,65 +79,22 @@ export const launch: (
 ) => Effect.Effect<RunningJob, never, CheckpointStore | Scope.Scope> = Effect.fn("Job.launch")(
   function*(program: Program, settings: Settings): Effect.fn.Return<RunningJob, never, CheckpointStore | Scope.Scope> {
     const { graph, name } = program
-    const plan = layout.make(graph, settings.partitions)
     const store = yield* CheckpointStore
     // What the types cannot see: a file system for sources and sinks, and all that the job's own channels have counted.
     const context = (yield* ambient) as Context.Context<FileSystem.FileSystem>
     const scope = yield* Effect.scope
     const jobScope = yield* Scope.fork(scope)
-    const intake = TxRef.makeUnsafe(true)
-    const inlets = new Inlets(graph, settings.partitions, 2 * settings.batchSize, jobScope)
-    let state: JobStatus["state"] = "running"
-    let checkpoints = 0
-    const isOver = () => state !== "running" && state !== "draining"
-    const parts = new Parts(plan.components, isOver)
-
-    const status = (): JobStatus => ({
-      job: name,
-      state: state === "running" && !intake.value ? "paused" : state,
-      ...statusOf(graph, parts.attempts),
-      restarts: parts.restarts,
-      checkpoints
-    })
-
-    const running = Effect.gen(function*() {
-      yield* store.clear(name)
-      const deadLetters = program.deadLetters === undefined
-        ? undefined
-        : yield* sharedWriter(program.deadLetters, jobScope, context)
-      const environment: Environment = {
-        job: name,
-        graph,
-        layout: plan,
-        batchRows: settings.batchSize,
-        bufferRows: settings.bufferSize,
-        checkpointEvery: settings.checkpointEvery,
-        policy: program.policy,
-        inlets,
-        openSink: (outlet, attempt) => openSink(graph.outlets[outlet]!.sink, attempt, context),
-        // Every part writes to it, and only the job knows when the last row was written.
-        deadLetters: deadLetters && { write: deadLetters.write },
-        intake,
-        commit: (checkpoint) => Effect.andThen(store.commit(checkpoint), Effect.sync(() => void checkpoints++)),
-        ...settings.sabotage === undefined ? {} : { sabotage: settings.sabotage }
-      }
-      yield* parts.run(environment, store, settings.restarts, context)
-      if (deadLetters?.end !== undefined) yield* deadLetters.end
-    })
+    const engine = new Engine(program, settings, store, context, jobScope)
+    const { ended, inlets, intake, parts } = engine
 
     const metrics = FlowMetrics.recorder(name)
-    const ended = yield* Deferred.make<void, unknown>()
     const stopping = yield* Deferred.make<void, unknown>()
-    yield* Effect.raceFirst(Effect.provideContext(running, context), Deferred.await(stopping)).pipe(
-      Effect.raceFirst(metrics.every("1 second", status)),
+    yield* Effect.raceFirst(engine.run, Deferred.await(stopping)).pipe(
+      Effect.raceFirst(metrics.every("1 second", () => engine.status)),
       Effect.onExit((exit) =>
         Effect.gen(function*() {
-          if (Exit.isFailure(exit)) state = Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed"
-          else if (state !== "stopped") state = "finished"
-          yield* parts.turn
-          yield* metrics.record(status())
-          // Sources that outlive attempts end with the job; what waits to push learns that nobody listens.
-          yield* inlets.drain()
+          yield* engine.close(exit)
+          yield* metrics.record(engine.status)
           yield* Scope.close(jobScope, exit)
         })
       ),
@@ -158,55 +118,70 @@ export const launch: (
           return Effect.fail(refusal as InvalidKey)
         }
         const partition = partitionOf(identity, settings.partitions)
-        const part = plan.components.find(({ stages }) =>
-          stages.some(({ operators }) => operators.includes(operator.id))
+        const part = engine.layout.components.find(({ stages }) =>
+          stages.some(({ operators }) =>
+            operators.includes(operator.id)
+          )
         )!.id
         return parts.look(part, (attempt) =>
-          attempt.inspect(plan.stageOf[operator.id]!, partition, (task) =>
+          attempt.inspect(engine.layout.stageOf[operator.id]!, partition, (task) =>
             task.chain.machines.get(label)!.machine.query(identity)))
           .pipe(Effect.flatMap(Option.match({
             onNone: () =>
-              Effect.fail(new JobNotRunning({ job: name, state })),
+              Effect.fail(new JobNotRunning({ job: name, state: engine.state })),
             onSome: Effect.succeed
           })))
       })
 
     const closeIntake = TxRef.set(intake, false)
+    const openIntake = Effect.suspend(() => engine.state === "running" ? TxRef.set(intake, true) : Effect.void)
     // Once draining or stopping has begun there is nothing left to pause.
-    const pause = Effect.suspend(() => state === "running" ? closeIntake : Effect.void)
+    const pause = Effect.suspend(() => engine.state === "running" ? closeIntake : Effect.void)
     const drain = Effect.suspend(() => {
-      if (state !== "running") return Effect.void
-      state = "draining"
+      if (engine.state !== "running") return Effect.void
+      engine.state = "draining"
       // What has been read goes into a checkpoint before sources are cut off: a restart could not read it again.
-      return Effect.andThen(closeIntake, parts.checkpoint).pipe(
+      return Effect.andThen(closeIntake, engine.checkpoint("running")).pipe(
         Effect.andThen(inlets.drain()),
         Effect.andThen(TxRef.set(intake, true)),
-        // A store that fails ends the job, or it would drain for ever.
-        Effect.catchCause((cause) => Deferred.failCause(stopping, cause)),
+        // A store that fails ends the job, or it would drain for ever; a job at its end needs no draining.
+        Effect.catchCause((cause) => isNotRunning(cause) ? Effect.void : Deferred.failCause(stopping, cause)),
         // Once begun it goes on, whoever stops waiting for it.
         Effect.forkIn(scope)
       )
     })
     const stop = Effect.gen(function*() {
-      if (state !== "running") return
+      if (engine.state !== "running") return
       yield* closeIntake
-      yield* parts.checkpoint
-      if (isOver()) return
-      state = "stopped"
+      const exit = yield* Effect.exit(engine.checkpoint("stopped"))
+      if (Exit.isFailure(exit)) {
+        if (isNotRunning(exit.cause)) return yield* Effect.asVoid(Effect.exit(Deferred.await(ended)))
+        return yield* Effect.failCause(exit.cause)
+      }
+      // What they do not take now they are given when the job goes on.
+      yield* engine.delivered
+      if (engine.isOver) return
+      engine.state = "stopped"
       yield* Deferred.succeed(stopping, undefined)
       yield* Effect.exit(Deferred.await(ended))
     }).pipe(
-      // Interrupted, or refused by the store: the job goes on.
-      Effect.onError(() => state === "running" ? TxRef.set(intake, true) : Effect.void)
+      // Interrupted: the job goes on.
+      Effect.onError(() => openIntake)
     )
     return {
       await: Deferred.await(ended),
-      status: Effect.sync(status),
-      push: (source, value) => offer(name, graph, inlets, () => state, source, [value]),
-      pushAll: (source, values) => offer(name, graph, inlets, () => state, source, values),
+      status: Effect.sync(() => engine.status),
+      push: (source, value) => offer(name, graph, inlets, () => engine.state, source, [value]),
+      pushAll: (source, values) => offer(name, graph, inlets, () => engine.state, source, values),
       pause,
-      resume: Effect.suspend(() => state === "running" ? TxRef.set(intake, true) : Effect.void),
+      resume: openIntake,
       stop,
+      checkpoint: engine.checkpoint("running"),
+      savepoint: (savepoint) =>
+        Effect.flatMap(
+          engine.checkpoint("running", savepoint),
+          (epoch) => Effect.provideService(atEpoch(name, epoch), CheckpointStore, store)
+        ),
       drain: Effect.andThen(drain, Deferred.await(ended)),
       query,
       labelOf: (flow) => {
@@ -217,6 +192,9 @@ export const launch: (
     }
   }
 )
+
+const isNotRunning = (cause: Cause.Cause<unknown>): boolean =>
+  Option.exists(Cause.findErrorOption(cause), (error) => error instanceof JobNotRunning)
 
 /** `Flow.only` is no operator: what it passes on is. */
 const behind = (node: Node): Node => node._tag === "Only" ? behind(node.input.node) : node

@@ -1,9 +1,10 @@
 /** How the application's records get into a queue. */
 import * as Effect from "effect/Effect"
+import * as TxRef from "effect/TxRef"
 import { BufferFull, JobNotRunning } from "../../FlowError.ts"
 import type { Overflow, QueueSource } from "../../Source.ts"
 import type { Graph } from "../plan/graph.ts"
-import { awaitRoom, type Inlet } from "./inlet.ts"
+import { awaitRoom, type Inlet, waitUntil } from "./inlet.ts"
 import type { Inlets } from "./inlets.ts"
 
 /** The way into one queue of a running job. */
@@ -32,8 +33,24 @@ export const offer = (
   const inlet = inlets.queue(operator.label)
   const entrance: Entrance = { job, source: operator.label, inlet, onFull: source.body.onFull, state }
   const all = Effect.forEach(values, (value, accepted) => offerOne(entrance, value, accepted), { discard: true })
-  return Effect.ensuring(all, inlet.announce)
+  const offered = Effect.ensuring(all, inlet.announce)
+  return source.body.durable ? Effect.andThen(offered, awaitCheckpoint(entrance)) : offered
 }
+
+/** Until a checkpoint that outlives the process, if the store does, holds everything offered so far. */
+const awaitCheckpoint = ({ inlet, job, state }: Entrance): Effect.Effect<void, JobNotRunning> =>
+  Effect.suspend(() => {
+    const { offered } = inlet
+    const isKept = () => inlet.hasKept(offered)
+    inlet.awaitingCheckpoint++
+    return inlet.announce.pipe(
+      Effect.andThen(waitUntil([TxRef.get(inlet.changed)], () => isKept() || inlet.isAbandoned)),
+      Effect.andThen(
+        Effect.suspend(() => isKept() ? Effect.void : Effect.fail(new JobNotRunning({ job, state: state() })))
+      ),
+      Effect.ensuring(Effect.sync(() => void inlet.awaitingCheckpoint--))
+    )
+  })
 
 const offerOne = (
   entrance: Entrance,

@@ -1,6 +1,4 @@
-/**
- * The connected parts of a job under supervision: each restarts alone, from its own last checkpoint.
- */
+/** The connected parts of a job: each runs, fails and is restarted alone. */
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -8,15 +6,17 @@ import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as TxRef from "effect/TxRef"
-import type { CheckpointStore } from "../../CheckpointStore.ts"
 import type { RestartIntensity } from "../../Supervision.ts"
 import type { Component } from "../plan/layout.ts"
 import { type Attempt, type Environment, runAttempt } from "./component.ts"
 import { waitUntil } from "./inlet.ts"
+import type { PartStanding } from "./standing.ts"
 
 export class Parts {
   /** How often a part was restarted. */
   restarts = 0
+  /** For the test of the tests: pictures are taken while partitions are in step. */
+  readonly sabotage: "cut ignores steps" | undefined
   private readonly components: ReadonlyArray<Component>
   /** Per part its latest attempt, and whether that one has failed: then nobody may look at its state any more. */
   private readonly latest: Array<Attempt | undefined>
@@ -25,15 +25,30 @@ export class Parts {
   private readonly turns = TxRef.makeUnsafe(0)
   private readonly isOver: () => boolean
 
-  constructor(components: ReadonlyArray<Component>, isOver: () => boolean) {
+  constructor(components: ReadonlyArray<Component>, isOver: () => boolean, sabotage?: "cut ignores steps") {
     this.components = components
     this.latest = components.map(() => undefined)
     this.lost = components.map(() => false)
     this.isOver = isOver
+    this.sabotage = sabotage
+  }
+
+  get count(): number {
+    return this.components.length
   }
 
   get attempts(): ReadonlyArray<Attempt> {
     return this.latest.filter((attempt) => attempt !== undefined)
+  }
+
+  /** Those that run, or have run to their end: what they hold is true. */
+  get live(): ReadonlyArray<Attempt> {
+    return this.latest.filter((attempt, part) => attempt !== undefined && !this.lost[part]) as ReadonlyArray<Attempt>
+  }
+
+  /** Read this to hear of attempts that begin or fail. */
+  get changes(): Effect.Effect<number> {
+    return TxRef.get(this.turns)
   }
 
   /** Tells those who wait that something has begun or ended. */
@@ -41,24 +56,17 @@ export class Parts {
     return TxRef.update(this.turns, (n) => n + 1)
   }
 
-  /** Runs all parts until they end, or one fails for good. */
+  /** Runs all parts until they end, or one fails for good. `standing` says what a part goes on from. */
   run(
     environment: Environment,
-    store: CheckpointStore["Service"],
+    standing: (part: number) => Effect.Effect<PartStanding, unknown>,
     intensity: RestartIntensity,
     context: Context.Context<FileSystem.FileSystem>
   ): Effect.Effect<void, unknown> {
     return Effect.all(
-      this.components.map((component) => this.supervise(environment, component, store, intensity, context)),
+      this.components.map((component) => this.supervise(environment, component, standing, intensity, context)),
       { concurrency: "unbounded", discard: true }
     )
-  }
-
-  /** Takes a checkpoint of every part. Where one is between two attempts, its last checkpoint stands. */
-  get checkpoint(): Effect.Effect<void> {
-    return Effect.forEach(this.components, ({ id }) => this.whileLive(id, (attempt) => attempt.checkpoint), {
-      discard: true
-    })
   }
 
   /** Looks into a part as soon as it runs; nothing when the job ends before. */
@@ -82,7 +90,7 @@ export class Parts {
   private supervise(
     environment: Environment,
     component: Component,
-    store: CheckpointStore["Service"],
+    standing: (part: number) => Effect.Effect<PartStanding, unknown>,
     { delayMillis, max, withinMillis }: RestartIntensity,
     context: Context.Context<FileSystem.FileSystem>
   ): Effect.Effect<void, unknown> {
@@ -95,7 +103,7 @@ export class Parts {
     return Effect.gen({ self: this }, function*() {
       let failures: ReadonlyArray<number> = []
       for (let attempt = 1;; attempt++) {
-        const from = yield* store.latest(environment.job, id)
+        const from = yield* standing(id)
         const running = runAttempt(environment, component, attempt, from, started)
         const exit = yield* Effect.exit(Effect.provideContext(running, context))
         if (Exit.isSuccess(exit)) return

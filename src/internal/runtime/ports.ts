@@ -1,6 +1,6 @@
 /** Where the rows of a stage leave it: towards the partitions of the next one, and towards sinks. */
 import type { Clock } from "../machine/operator.ts"
-import { Batch, type Channel, type Cursor } from "./batch.ts"
+import { Batch, type Cursor } from "./batch.ts"
 
 /** One channel that this partition fills. */
 export interface OutChannel {
@@ -104,14 +104,8 @@ export class Port {
     return this.channels.some((channel, i) => this.spilled[i] !== undefined && roomIn(channel) > 0)
   }
 
-  snapshot(): ReadonlyArray<Batch | undefined> {
-    return this.spilled.slice()
-  }
-  restore(channels: ReadonlyArray<Channel>, spilled: ReadonlyArray<Batch | undefined>): void {
-    this.spilled = spilled.slice()
-    // What is still under way carries its own watermarks; the clock's current one is sent anew with the next batch.
-    this.channels.forEach((channel, i) => {
-      this.sent[i] = channels[channel]!.items.at(-1)?.watermark ?? -Infinity
-    })
+  spilledInto(channel: number): ReadonlyArray<Batch> {
+    const batch = this.spilled[this.channels.indexOf(channel)]
+    return batch === undefined ? [] : [batch]
   }
 }

@@ -11,6 +11,12 @@ import type { Port } from "./ports.ts"
 export const partitionOf = (key: Identity, partitions: number): number =>
   Math.floor(keyGroupOf(key) * partitions / keyGroups)
 
+/** The key groups of a partition: from one, to before another. */
+export const groupsOf = (partition: number, partitions: number): readonly [from: number, to: number] => [
+  Math.ceil(partition * keyGroups / partitions),
+  Math.ceil((partition + 1) * keyGroups / partitions)
+]
+
 /** Where rows of an exchange go. */
 type Choose = (value: unknown, key: unknown, partitions: number) => number
 

@@ -3,13 +3,27 @@ import type { JobStatus, OperatorStatus } from "../../JobStatus.ts"
 import { type Counts, noCounts } from "../machine/operator.ts"
 import { type Graph, kindOf } from "../plan/graph.ts"
 import type { Attempt } from "./component.ts"
+import type { Appliers } from "./epochSinks.ts"
 
 export const statusOf = (
   graph: Graph,
-  attempts: ReadonlyArray<Attempt>
+  attempts: ReadonlyArray<Attempt>,
+  appliers: Appliers
 ): Pick<JobStatus, "operators" | "sinks" | "buffers" | "steps"> => ({
   operators: attempts.flatMap((attempt) => operatorsOf(graph, attempt)),
-  sinks: attempts.flatMap(({ sinks }) => sinks.map(({ name, written }) => ({ sink: name, written }))),
+  sinks: [
+    ...attempts.flatMap(({ outputs }) =>
+      outputs.flatMap(({ destination, name, refused, written }) =>
+        destination._tag === "AtOnce" ? [{ sink: name, written, refused, pendingBytes: 0 }] : []
+      )
+    ),
+    ...Array.from(appliers.values(), ({ pendingBytes, sink, written }) => ({
+      sink,
+      written,
+      refused: refusedBy(attempts, sink),
+      pendingBytes
+    }))
+  ],
   buffers: attempts.flatMap(({ buffers }) => buffers),
   steps: attempts.flatMap(({ runners }) =>
     runners.map(({ making, task }) => ({
@@ -20,6 +34,12 @@ export const statusOf = (
     }))
   )
 })
+
+const refusedBy = (attempts: ReadonlyArray<Attempt>, sink: string): number =>
+  attempts.reduce(
+    (sum, { outputs }) => outputs.reduce((sum, { name, refused }) => name === sink ? sum + refused : sum, sum),
+    0
+  )
 
 /** An operator behind an exchange works in two places, one before it and one behind: in the status it is one. */
 const operatorsOf = (graph: Graph, attempt: Attempt): ReadonlyArray<OperatorStatus> =>

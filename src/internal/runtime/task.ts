@@ -7,9 +7,21 @@ import type * as ErrorPolicy from "../../ErrorPolicy.ts"
 import { InvalidTimestamp, OperatorFailed, RecordUndecodable } from "../../FlowError.ts"
 import type { Position, Undecodable } from "../../Source.ts"
 import { type Counts, type Failure, type Host, settled, type Site, Stop } from "../machine/operator.ts"
+import { type GateCut, type GatePart, RetryGate } from "../machine/retryGate.ts"
+import type { OperatorCut, OperatorPart } from "../machine/windowing.ts"
+import type { Exchange } from "../plan/layout.ts"
 import { encodedKey, type Identity } from "../state/keyIdentity.ts"
 import { atStart, type Batch, type Channel, type Cursor, emptyChannel, extended, fill, outstanding } from "./batch.ts"
-import { Chain, type ChainOptions, type ChannelInput, type RootClock, type SplitInput, type Wiring } from "./chain.ts"
+import { aStep, type CarriedInput } from "./carried.ts"
+import {
+  type Carried,
+  Chain,
+  type ChainOptions,
+  type ChannelInput,
+  type RootClock,
+  type SplitInput,
+  type Wiring
+} from "./chain.ts"
 import type { Inlet, View } from "./inlet.ts"
 import type { Budget, OutChannel } from "./ports.ts"
 
@@ -29,26 +41,39 @@ export interface TaskRecord {
   readonly channels: ReadonlyArray<Channel>
 }
 
-/** Everything a checkpoint keeps of a partition. */
-export interface TaskSnapshot {
-  readonly record: TaskRecord
-  readonly splits: ReadonlyArray<
-    {
-      readonly source: string
-      readonly split: string
-      readonly watermark: number
-      readonly ended: boolean
-      readonly generator: unknown
-    }
-  >
-  readonly inputs: ReadonlyArray<number>
-  /** Where event time was at each place of entry before the advance that is under way. */
-  readonly previous: ReadonlyArray<number>
-  readonly states: ReadonlyArray<unknown>
-  readonly counts: ReadonlyArray<Counts>
-  readonly advancing: boolean
-  /** Per port and channel, rows that found no room yet. */
-  readonly spilled: ReadonlyArray<ReadonlyArray<Batch | undefined>>
+/** What a checkpoint keeps of a split. */
+export interface SplitStanding extends SplitRecord {
+  readonly source: string
+  readonly split: string
+  readonly watermark: number
+  /** All its rows have been taken in. */
+  readonly ended: boolean
+  readonly generator: unknown
+}
+
+/** A partition at one instant, by reference where it is large. What its channels hold is seen from outside. */
+export interface TaskCut {
+  readonly stage: number
+  readonly partition: number
+  readonly splits: ReadonlyArray<SplitStanding>
+  /** Event time at each input of the stage's operators, by their number. */
+  readonly watermarks: ReadonlyArray<readonly [operator: number, watermarks: ReadonlyArray<number>]>
+  /** By the name of the operator; one that sends to the next stage is counted on both sides. */
+  readonly counts: ReadonlyArray<readonly [label: string, counts: Counts]>
+  readonly machines: ReadonlyArray<readonly [label: string, cut: OperatorCut]>
+  readonly gates: ReadonlyArray<readonly [label: string, cut: GateCut]>
+  readonly carried: ReadonlyArray<Carried>
+}
+
+/** What a partition goes on from: of a checkpoint what concerns its keys and splits. */
+export interface TaskStanding {
+  readonly split: (source: string, split: string) => SplitStanding | undefined
+  readonly counts: (label: string) => Counts | undefined
+  readonly machine: (label: string) => ReadonlyArray<OperatorPart>
+  readonly gate: (label: string) => ReadonlyArray<GatePart>
+  readonly owns: (key: Identity) => boolean
+  /** Event time where an exchange leads in; undefined where nothing is known. */
+  readonly watermark: (exchange: Exchange) => number | undefined
 }
 
 /** Numbers a task's out channels the same way for those who read them. */
@@ -82,6 +107,12 @@ export class Task {
   private blocked = false
   /** Rows of the last step that found no room: nothing else is done before they have. */
   private spilling = false
+  /** Whose rows are on their way through the chain. */
+  private reading: SplitInput | undefined
+  /** Timed operators before this one wait until what a restore carried over has been read. */
+  private from = 0
+  /** The inputs know more of event time than what was restored. */
+  private isBehind = false
   private turn = 0
 
   constructor(options: ChainOptions, wiring: Wiring) {
@@ -100,22 +131,23 @@ export class Task {
     this.chain = new Chain(options, wiring, this.host, this.budget)
   }
 
-  /** Where event time is at its end from the start, the channels say so from the start: their readers wait for no one. */
-  get initial(): TaskRecord {
+  /**
+   * Where event time stands at the start (at its end, where there is no split; where a checkpoint left it), the channels
+   * say so from the start: their readers wait for no one.
+   */
+  initial(positionOf: (source: string, split: string) => Position | undefined): TaskRecord {
     const sealed: Array<Batch | undefined> = []
     for (const port of this.chain.ports) port.seal(sealed, () => Infinity, () => 0)
     return {
       version: 0,
       finished: false,
-      splits: this.chain.splits.map(() => ({ cursor: 0, position: undefined })),
+      splits: this.chain.splits.map(({ cursor, inlet, node }) => ({
+        cursor,
+        position: positionOf(node.name, inlet.split)
+      })),
       cursors: this.chain.channels.map(() => atStart),
       channels: this.outNames.map((_, i) => extended(emptyChannel, atStart, sealed[i]))
     }
-  }
-
-  /** The record to go on from: a source that was opened at a position numbers its rows anew. */
-  resumed(record: TaskRecord): TaskRecord {
-    return { ...record, splits: record.splits.map((split, i) => ({ ...split, cursor: this.chain.splits[i]!.cursor })) }
   }
 
   /** Whether there is anything to do, leaving aside credit. `intake`: sources may be read. */
@@ -123,6 +155,7 @@ export class Task {
     if (record.finished) return false
     if (this.spilling) return true
     if (this.advancing) return !this.chain.gates.some(({ stalled }) => stalled !== undefined)
+    if (this.isBehind || this.chain.carried.length > 0) return true
     for (const { cursor, ended, inlet } of this.chain.splits) {
       if (inlet.failure !== undefined && inlet.available(cursor) <= 0) return true
       if (intake && inlet.available(cursor) > 0) return true
@@ -131,6 +164,11 @@ export class Task {
     for (const { cursor, upstream } of this.chain.channels) if (outstanding(upstream.channel(), cursor) > 0) return true
     return this.hasEnded() ||
       this.chain.ports.some((port) => port.hasNews((channel) => waitingIn(record, out, channel)))
+  }
+
+  /** Rows of the last step that found no room in a channel. */
+  spilledInto(channel: number): ReadonlyArray<Batch> {
+    return this.chain.ports.flatMap((port) => port.spilledInto(channel))
   }
 
   get isSpilling(): boolean {
@@ -146,7 +184,8 @@ export class Task {
   step(before: TaskRecord, intake: boolean, out: ReadonlyArray<OutChannel>): TaskRecord {
     this.budget.spent = 0
     this.blocked = false
-    if (!this.spilling && (!this.advancing || this.advanceFrom(0))) this.takeIn(intake)
+    if (this.isBehind) this.catchUp()
+    if (!this.spilling && (!this.advancing || this.advanceFrom(this.from))) this.takeIn(intake)
     const sealed: Array<Batch | undefined> = []
     this.spilling = false
     for (const port of this.chain.ports) {
@@ -176,7 +215,8 @@ export class Task {
   }
 
   private hasEnded(): boolean {
-    return this.chain.splits.every(({ ended }) => ended)
+    return this.chain.carried.length === 0
+      && this.chain.splits.every(({ ended }) => ended)
       && this.chain.channels.every(({ cursor, upstream }) =>
         upstream.finished() && outstanding(upstream.channel(), cursor) === 0
       )
@@ -185,6 +225,10 @@ export class Task {
   private takeIn(intake: boolean): void {
     const inputs = this.chain.splits.length + this.chain.channels.length
     let left = this.batchRows
+    while (this.chain.carried.length > 0) {
+      left -= this.fromCarried(left)
+      if (left === 0 || this.isStopped()) return
+    }
     this.turn++
     for (let i = 0; i < inputs && left > 0 && !this.isStopped(); i++) {
       const at = (this.turn + i) % inputs
@@ -214,9 +258,11 @@ export class Task {
   private fromView(input: SplitInput, limit: number): number {
     const { cursor, inlet } = input
     const view = inlet.view(cursor, limit)
+    this.reading = input
     const taken = (view.undecodable === undefined
       ? this.records(input, view)
       : this.recordsAndOthers(input, view, view.undecodable)) - view.from
+    this.reading = undefined
     input.cursor = inlet.after(cursor, taken)
     return taken
   }
@@ -299,6 +345,26 @@ export class Task {
     return taken
   }
 
+  private fromCarried(limit: number): number {
+    const input: CarriedInput = this.chain.carried[0]!
+    const { keys, times, values, watermarks } = input.rows
+    const first = input.at
+    while (input.at < values.length && input.at - first < limit && !this.isStopped()) {
+      const row = input.at
+      if (watermarks[row]! > input.watermark) this.move(input, watermarks[row]!)
+      else {
+        if (keys[row] !== aStep) input.into.push(values[row], times[row]!, keys[row])
+        input.at++
+      }
+    }
+    if (input.at === values.length && !this.isStopped()) {
+      this.move(input, Infinity)
+      this.chain.carried.shift()
+      this.goOn()
+    }
+    return input.at - first
+  }
+
   /** An input's event time moves; everything that this makes due is done before the next row. */
   private move(input: { readonly root: RootClock; watermark: number }, watermark: number): void {
     if (!(watermark > input.watermark)) return
@@ -316,7 +382,7 @@ export class Task {
   /** Which operator has something to do, of those upstream the first. Asked with every record that moves event time. */
   private firstDue(): number {
     const { timed } = this.chain
-    for (let i = 0; i < timed.length; i++) {
+    for (let i = this.from; i < timed.length; i++) {
       const operator = timed[i]!
       if (operator.nextTimer <= operator.clock.current()) return i
     }
@@ -363,7 +429,11 @@ export class Task {
           // One line, for logs and files.
           reason: (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, "; "),
           timestamp: Number.isNaN(time) ? undefined : time,
-          key: key === undefined ? undefined : encodedKey(key as Identity)
+          key: key === undefined ? undefined : encodedKey(key as Identity),
+          // What a window fires has many origins.
+          origin: this.advancing
+            ? undefined
+            : this.reading && { source: this.reading.node.name, split: this.reading.inlet.split }
         }
         this.chain.deadLetters!.push(0, letter, NaN, undefined)
         return
@@ -378,51 +448,86 @@ export class Task {
   // Checkpoints.
 
   /** Only outside a step: then the live state is that of the record. */
-  snapshot(record: TaskRecord): TaskSnapshot {
+  cut({ splits }: TaskRecord, groups: readonly [from: number, to: number]): TaskCut {
+    const { chain } = this
     return {
-      record,
-      splits: this.chain.splits.map(({ ended, generator, inlet, node, watermark }) => ({
+      stage: this.stage,
+      partition: this.partition,
+      splits: chain.splits.map(({ ended, generator, inlet, node, watermark }, i) => ({
+        ...splits[i]!,
         source: node.name,
         split: inlet.split,
         watermark,
         ended,
         generator: generator?.snapshot()
       })),
-      inputs: this.chain.channels.map(({ watermark }) => watermark),
-      previous: this.chain.roots.map((root) => root.previous()),
-      states: this.chain.stateful.map((state) => state.snapshot()),
-      counts: this.chain.sites.map(({ counts }) => ({ ...counts })),
-      advancing: this.advancing,
-      spilled: this.chain.ports.map((port) => port.snapshot())
+      watermarks: chain.inputWatermarks,
+      counts: chain.sites.map(({ counts, label }) => [label, { ...counts }] as const),
+      machines: Array.from(chain.machines, ([label, machine]) => [label, machine.cut(groups)] as const),
+      gates: chain.gates.map((gate) => [gate.label, gate.cut()] as const),
+      carried: chain.carried.map((input) => ({ operator: input.operator, input: input.input, rows: input.left() }))
     }
   }
 
-  restore({ advancing, counts, inputs, previous, record, spilled, splits, states }: TaskSnapshot): void {
-    this.chain.splits.forEach((input, i) => {
-      const { ended, generator, watermark } = splits[i]!
-      input.watermark = watermark
-      input.ended = ended
-      input.generator?.restore(generator)
-      input.cursor = input.inlet.replayable && !input.inlet.isWhole ? 0 : record.splits[i]!.cursor
-    })
-    this.chain.channels.forEach((input, i) => {
-      input.watermark = inputs[i]!
-      input.cursor = record.cursors[i]!
-    })
-    this.chain.roots.forEach((root, i) => root.restore(previous[i]!))
-    this.chain.stateful.forEach((state, i) => state.restore(states[i]))
-    this.chain.sites.forEach(({ counts: live }, i) => Object.assign(live, counts[i]))
-    this.advancing = advancing
-    this.chain.ports.forEach((port, i) => port.restore(record.channels, spilled[i]!))
-    this.spilling = spilled.some((batches) => batches.some((batch) => batch !== undefined))
+  /** Before the first step. */
+  restore(standing: TaskStanding): void {
+    const { chain } = this
+    for (const input of chain.splits) {
+      const split = standing.split(input.node.name, input.inlet.split)
+      if (split === undefined) continue
+      input.watermark = split.watermark
+      input.ended = split.ended
+      if (split.generator !== undefined) input.generator?.restore(split.generator)
+      // A source that was opened at a position numbers its rows anew.
+      input.cursor = input.inlet.replayable && !input.inlet.isWhole ? 0 : split.cursor
+    }
+    for (const root of chain.roots) root.refresh()
+    for (const entrance of chain.entrances) {
+      const watermark = standing.watermark(entrance)
+      if (watermark === undefined) continue
+      entrance.root.restore(watermark)
+      this.isBehind = true
+    }
+    // Upstream first: where event time stands behind an operator depends on what it has to do.
+    for (const timed of chain.timed) {
+      if (timed instanceof RetryGate) timed.restore(standing.gate(timed.label))
+      else timed.restore(standing.machine(timed.label), standing.owns)
+    }
+    for (const { counts, label } of chain.sites.slice(0, chain.own)) Object.assign(counts, standing.counts(label))
+    this.goOn()
+  }
+
+  /** Hears what the inputs have said since the picture was taken. */
+  private catchUp(): void {
+    this.isBehind = false
+    for (const root of this.chain.roots) {
+      const before = root.current()
+      if (root.refresh()) root.departed(before)
+    }
+    this.goOn()
+    if (!this.advancing) { for (const root of this.chain.roots) root.settle() }
+  }
+
+  /** What was due when the picture was taken, or is now that event time is the least of several, is done first. */
+  private goOn(): void {
+    const { carried, roots, timed } = this.chain
+    this.from = carried.length === 0 ? 0 : this.chain.timedBehind(carried[0]!.operator)
+    // Whose turn comes later has not done what is due, and nobody behind it may take it for done.
+    for (const operator of timed.slice(0, this.from)) {
+      if (operator.nextTimer <= operator.clock.current()) operator.hold()
+    }
+    if (this.advancing || this.firstDue() < 0) return
+    this.advancing = true
+    const least = timed.reduce((least, { output }) => Math.min(least, output.current()), Infinity)
+    for (const root of roots) if (least < root.current()) root.departed(least)
   }
 }
 
-/** How many rows a channel takes before it is full. */
 /** Batches in a channel that its reader has not taken. */
 const waitingIn = ({ channels }: TaskRecord, out: ReadonlyArray<OutChannel>, channel: number): number =>
   outstanding(channels[channel]!, out[channel]!.cursor())
 
+/** How many rows a channel takes before it is full. */
 const roomIn = ({ channels }: TaskRecord, out: ReadonlyArray<OutChannel>, channel: number): number =>
   out[channel]!.capacity - fill(channels[channel]!, out[channel]!.cursor())
 

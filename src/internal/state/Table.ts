@@ -4,6 +4,7 @@
  * A version closes when somebody looks at it (a snapshot, the changes), so whoever stands at version v misses nothing
  * by asking for what came after v: a write to a closed version opens the next one by itself.
  */
+import type { TableCut } from "./cut.ts"
 import { compareIdentity, type Identity } from "./keyIdentity.ts"
 
 /** One key, its value, and the version that touched it last. Values are immutable: a write replaces them. */
@@ -24,30 +25,44 @@ export interface Changes<K, V> {
   readonly deletes: ReadonlyArray<K>
 }
 
+/** What a place held from a version on. */
+interface Past<V> {
+  readonly value: V | undefined
+  readonly version: number
+  readonly live: boolean
+  readonly older: Past<V> | undefined
+}
+
 /** The place of a key; written through the table alone. */
 export interface Slot<K, V> {
   readonly key: K
   value: V | undefined
   version: number
   live: boolean
+  /**
+   * What open views may still want, newest first. In the place itself, because a map of it costs more than the write. Let go
+   * by the next write or by the next view that reads the place.
+   */
+  older: Past<V> | undefined
 }
 
-/**
- * What was overwritten after a snapshot and before the next one. A view reads its own node, then the newer ones, then
- * the table. Older nodes are reachable through their views alone, so a view that is dropped takes them along.
- */
-interface Node<K, V> {
-  readonly version: number
-  readonly saved: Map<K, Entry<K, V>>
-  newer: Node<K, V> | undefined
+export interface TableOptions {
+  /**
+   * What the table remembers of its past: every change, for `changesSince`; or which places were touched, for `cut`.
+   * `"changes"` unless told.
+   */
+  readonly track?: "changes" | "cuts"
+  readonly maxTombstones?: number
 }
 
 /**
  * A class because machines read and write it per record: one hidden class for tables and one for slots, no closures.
  *
  * Bounds: deleted keys are remembered until `forget`, at most `maxTombstones` of them (the older half is forgotten
- * when there are more); the log of touched keys is at most twice the keys, live and deleted, plus 64; an open
- * snapshot costs at most one old entry per key touched since the newest snapshot.
+ * when there are more); the log of touched keys is at most twice the keys, live and deleted, plus 64; a
+ * snapshot costs at most one old entry per key touched between it and the next one. A table that tracks cuts has no log and
+ * no tombstones: it remembers touched places up to three quarters of the keys, plus 64 (above that the next cut gives
+ * everything), and of deleted keys at most three times as many as there are, plus 192, while a snapshot is open.
  */
 export class Table<K extends Identity, V> {
   private slots = new Map<K, Slot<K, V>>()
@@ -59,14 +74,21 @@ export class Table<K extends Identity, V> {
   private current = 0
   private closed = true
   private count = 0
-  private newest: Node<K, V> | undefined = undefined
+  /** Versions of the open views. */
+  private newest = -Infinity
+  private oldest = Infinity
   private views: Array<WeakRef<TableView<K, V>>> = []
   /** Changes when everything is replaced: views of the time before have nothing to close any more. */
   private era = {}
   private readonly maxTombstones: number
+  private readonly tracksCuts: boolean
+  /** The places touched since the last cut, each key once; undefined where the next cut gives everything. */
+  private touched: Array<Slot<K, V>> | undefined = undefined
+  private cutVersion = 0
 
-  constructor(options?: { readonly maxTombstones?: number }) {
+  constructor(options?: TableOptions) {
     this.maxTombstones = options?.maxTombstones ?? 65_536
+    this.tracksCuts = options?.track === "cuts"
   }
 
   get version(): number {
@@ -108,7 +130,13 @@ export class Table<K extends Identity, V> {
     const slot = this.slots.get(key)
     if (slot === undefined) {
       // −0 and 0 are one key, written as 0.
-      const fresh: Slot<K, V> = { key: key === 0 ? 0 as K : key, value, version: this.current, live: true }
+      const fresh: Slot<K, V> = {
+        key: key === 0 ? 0 as K : key,
+        value,
+        version: this.current,
+        live: true,
+        older: undefined
+      }
       this.slots.set(key, fresh)
       this.count++
       this.record(fresh)
@@ -118,7 +146,8 @@ export class Table<K extends Identity, V> {
     slot.value = value
     if (!slot.live) {
       slot.live = true
-      this.dead.delete(key)
+      if (this.tracksCuts) this.forgotten.delete(slot)
+      else this.dead.delete(key)
       this.count++
     }
   }
@@ -143,8 +172,12 @@ export class Table<K extends Identity, V> {
     if (slot.version !== this.current) this.touch(slot)
     slot.live = false
     slot.value = undefined
-    this.dead.set(slot.key, slot)
     this.count--
+    if (this.tracksCuts) {
+      this.bury(slot)
+      return true
+    }
+    this.dead.set(slot.key, slot)
     if (this.dead.size > this.maxTombstones) this.forgetOlderHalf()
     return true
   }
@@ -167,6 +200,9 @@ export class Table<K extends Identity, V> {
 
   /** What has changed after `version`; in full where the version lies before what is remembered, or ahead. */
   changesSince(version: number): Changes<K, V> {
+    if (this.tracksCuts) {
+      throw new Error("Table: a table that tracks cuts does not know its changes; track changes instead")
+    }
     this.closed = true
     const full = version < this.floor || version > this.current
     const puts: Array<Entry<K, V>> = []
@@ -202,19 +238,27 @@ export class Table<K extends Identity, V> {
   /** The table as it is now, in constant time; it stays so while the table goes on. */
   snapshot(): TableView<K, V> {
     this.closed = true
-    let node = this.newest
-    if (node === undefined || node.version !== this.current) {
-      node = { version: this.current, saved: new Map(), newer: undefined }
-      if (this.newest !== undefined) this.newest.newer = node
-      this.newest = node
-    }
+    this.look()
     const { era } = this
-    const view: TableView<K, V> = new TableView(this.slots, node, this.count, () => {
+    const view: TableView<K, V> = new TableView(this.slots, this.current, this.count, this.views.length === 0, () => {
       if (this.era === era) this.close(view)
     })
-    this.views = this.views.filter((open) => open.deref() !== undefined)
     this.views.push(new WeakRef(view))
+    this.newest = this.current
+    this.oldest = Math.min(this.oldest, this.current)
     return view
+  }
+
+  /** The table as it is now, and the places touched since the last cut, in constant time. The view wants to be released. */
+  cut(): TableCut<K, V> {
+    if (!this.tracksCuts) {
+      throw new Error("Table: a table that tracks changes does not know its cuts; track cuts instead")
+    }
+    const view = this.snapshot()
+    const { touched } = this
+    this.touched = []
+    this.cutVersion = this.current
+    return { view, touched }
   }
 
   /** Replaces everything by the entries given, as of a version; open snapshots keep their picture. */
@@ -222,7 +266,13 @@ export class Table<K extends Identity, V> {
     const slots = new Map<K, Slot<K, V>>()
     for (const entry of entries) {
       const key = entry.key === 0 ? 0 as K : entry.key
-      slots.set(key, { key, value: entry.value, version: Math.min(entry.version, version), live: true })
+      slots.set(key, {
+        key,
+        value: entry.value,
+        version: Math.min(entry.version, version),
+        live: true,
+        older: undefined
+      })
     }
     this.slots = slots
     this.count = slots.size
@@ -230,9 +280,12 @@ export class Table<K extends Identity, V> {
     this.forgotten = new Set()
     this.log = []
     this.logVersions = []
-    this.newest = undefined
+    this.newest = -Infinity
+    this.oldest = Infinity
     this.views = []
     this.era = {}
+    this.touched = undefined
+    this.cutVersion = version
     this.floor = version
     this.current = version
     this.closed = true
@@ -245,16 +298,51 @@ export class Table<K extends Identity, V> {
   }
 
   private touch(slot: Slot<K, V>): void {
-    const node = this.newest
-    if (node !== undefined && slot.live && slot.version <= node.version) node.saved.set(slot.key, copy(slot))
+    if (slot.version <= this.newest) {
+      const { live, older, value, version } = slot
+      slot.older = { value, version, live, older: version <= this.oldest ? undefined : older }
+    } else if (slot.older !== undefined && this.views.length === 0) slot.older = undefined
+    const isFirst = slot.version <= this.cutVersion
     slot.version = this.current
-    this.record(slot)
+    if (isFirst || !this.tracksCuts) this.record(slot)
   }
 
+  /** A place that is new, or touched for the first time: since the last cut, or in this version. */
   private record(slot: Slot<K, V>): void {
+    if (this.tracksCuts) {
+      const { touched } = this
+      if (touched === undefined) return
+      touched.push(slot)
+      // Places that are still awaited make room later: this one is not written yet.
+      if (touched.length > this.mostTouched) this.touched = undefined
+      return
+    }
     this.log.push(slot)
     this.logVersions.push(this.current)
     if (this.log.length > 2 * this.slots.size + 64) this.compact()
+  }
+
+  /** With more than this, giving everything costs less: it is read in the order of memory, and hardly larger. */
+  private get mostTouched(): number {
+    return this.count - (this.count >>> 2) + 64
+  }
+
+  /** A deleted key stays in place while it belongs to the next cut, and while a view is open. */
+  private bury(slot: Slot<K, V>): void {
+    if (this.touched !== undefined && this.touched.length > this.mostTouched) {
+      this.touched = undefined
+      this.forgotten.add(slot)
+      this.purge()
+    } else if (this.touched === undefined && this.views.length === 0) this.slots.delete(slot.key)
+    else {
+      this.forgotten.add(slot)
+      if (this.forgotten.size > 3 * (this.count + 64)) this.purge()
+    }
+  }
+
+  /** Whether the next cut says that the key was deleted. */
+  private isAwaited(slot: Slot<K, V>): boolean {
+    return this.touched !== undefined && slot.version > this.cutVersion
   }
 
   private compact(): void {
@@ -283,27 +371,41 @@ export class Table<K extends Identity, V> {
   /** Forgotten slots stay in place while a view is open, so that its iterator meets each key once. */
   private purge(): void {
     if (this.forgotten.size === 0) return
-    this.views = this.views.filter((view) => view.deref() !== undefined)
+    this.look()
     if (this.views.length > 0) {
       // Open views keep the slots they know; the table goes on with those that it still needs.
       if (this.forgotten.size > this.count + this.dead.size) {
-        this.slots = new Map([...this.slots].filter(([key, slot]) => slot.live || this.dead.has(key)))
-        this.forgotten.clear()
+        const needed = ([key, slot]: readonly [K, Slot<K, V>]) =>
+          slot.live || (this.tracksCuts ? this.isAwaited(slot) : this.dead.has(key))
+        this.slots = new Map([...this.slots].filter(needed))
+        for (const slot of this.forgotten) if (slot.live || !this.isAwaited(slot)) this.forgotten.delete(slot)
       }
       return
     }
-    this.newest = undefined
-    for (const slot of this.forgotten) if (!slot.live && !this.dead.has(slot.key)) this.slots.delete(slot.key)
-    this.forgotten.clear()
+    for (const slot of this.forgotten) {
+      if (this.isAwaited(slot)) continue
+      this.forgotten.delete(slot)
+      if (!slot.live && !this.dead.has(slot.key)) this.slots.delete(slot.key)
+    }
   }
 
   private close(view: TableView<K, V>): void {
-    this.views = this.views.filter((reference) => {
-      const open = reference.deref()
-      return open !== undefined && open !== view
-    })
-    if (this.views.length === 0) this.newest = undefined
+    this.look(view)
     this.purge()
+  }
+
+  /** Which views are still open: not the one that is closed, and none that is garbage. */
+  private look(closed?: TableView<K, V>): void {
+    this.newest = -Infinity
+    this.oldest = Infinity
+    this.views = this.views.filter((reference) => {
+      const view = reference.deref()
+      if (view === undefined || view === closed) return false
+      // In the order of their versions.
+      this.newest = view.version
+      this.oldest = Math.min(this.oldest, view.version)
+      return true
+    })
   }
 }
 
@@ -311,15 +413,23 @@ export class Table<K extends Identity, V> {
 export class TableView<K extends Identity, V> {
   readonly version: number
   readonly size: number
-  private readonly slots: ReadonlyMap<K, Slot<K, V>>
+  private readonly held: ReadonlyMap<K, Slot<K, V>>
   private readonly close: () => void
-  private node: Node<K, V> | undefined
+  /** No view of an earlier version is open. */
+  private readonly isOldest: boolean
+  private isOpen = true
 
-  constructor(slots: ReadonlyMap<K, Slot<K, V>>, node: Node<K, V>, size: number, close: () => void) {
-    this.version = node.version
+  constructor(
+    slots: ReadonlyMap<K, Slot<K, V>>,
+    version: number,
+    size: number,
+    isOldest: boolean,
+    close: () => void
+  ) {
+    this.version = version
     this.size = size
-    this.slots = slots
-    this.node = node
+    this.held = slots
+    this.isOldest = isOldest
     this.close = close
   }
 
@@ -332,33 +442,89 @@ export class TableView<K extends Identity, V> {
   }
 
   entry(key: K): Entry<K, V> | undefined {
-    const slot = this.slots.get(key)
-    return slot === undefined ? undefined : this.before(slot)
+    const slot = this.held.get(key)
+    return slot === undefined ? undefined : this.entryAt(slot)
   }
 
   /** All entries, each once; take as many as you like at a time, the table may change in between. */
   *entries(): Generator<Entry<K, V>, void> {
-    for (const slot of this.slots.values()) {
-      const entry = this.before(slot)
+    for (const slot of this.held.values()) {
+      const entry = this.entryAt(slot)
       if (entry !== undefined) yield entry
     }
   }
 
+  /** The value at a place of the table, as it was; undefined if the key was not there. */
+  valueOf(slot: Slot<K, V>): V | undefined {
+    if (!(slot.version <= this.version)) return this.before(slot)?.value
+    this.check()
+    if (this.isOldest && slot.older !== undefined) slot.older = undefined
+    return slot.value
+  }
+
+  /**
+   * The places whose key was there, each once, for `valueOf`; without an object per key. May be left with `break` and gone
+   * on with in another loop, and the table may change in between.
+   */
+  slots(): IterableIterator<Slot<K, V>> {
+    return new Places(
+      this.held.values(),
+      this.size,
+      (slot) => slot.version <= this.version ? slot.live : this.before(slot) !== undefined
+    )
+  }
+
   /** Ends the copying for this view, which must not be read afterwards. A view that is garbage collected ends too. */
   release(): void {
-    if (this.node === undefined) return
-    this.node = undefined
+    if (!this.isOpen) return
+    this.isOpen = false
     this.close()
   }
 
-  private before(slot: Slot<K, V>): Entry<K, V> | undefined {
-    if (this.node === undefined) throw new Error("TableView: a released snapshot is not read")
-    if (slot.version <= this.version) return slot.live ? copy(slot) : undefined
-    for (let node: Node<K, V> | undefined = this.node; node !== undefined; node = node.newer) {
-      const saved = node.saved.get(slot.key)
-      if (saved !== undefined) return saved.version <= this.version ? saved : undefined
+  private entryAt(slot: Slot<K, V>): Entry<K, V> | undefined {
+    const past = this.before(slot)
+    // What was live held a value.
+    return past && { key: slot.key, value: past.value as V, version: past.version }
+  }
+
+  private before(slot: Slot<K, V>): Past<V> | undefined {
+    this.check()
+    let past: Past<V> | undefined = slot
+    while (past !== undefined && past.version > this.version) past = past.older
+    return past !== undefined && past.live ? past : undefined
+  }
+
+  private check(): void {
+    if (!this.isOpen) throw new Error("TableView: a released snapshot is not read")
+  }
+}
+
+/** Not a generator: those end with the loop that reads them. */
+class Places<K, V> implements IterableIterator<Slot<K, V>> {
+  private readonly all: Iterator<Slot<K, V>>
+  private readonly isThere: (slot: Slot<K, V>) => boolean
+  private left: number
+
+  constructor(all: Iterator<Slot<K, V>>, left: number, isThere: (slot: Slot<K, V>) => boolean) {
+    this.all = all
+    this.left = left
+    this.isThere = isThere
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<Slot<K, V>> {
+    // What was put after the view comes last, and need not be met.
+    while (this.left > 0) {
+      const next = this.all.next()
+      if (next.done === true) break
+      if (!this.isThere(next.value)) continue
+      this.left--
+      return next
     }
-    return undefined
+    return { done: true, value: undefined }
   }
 }
 

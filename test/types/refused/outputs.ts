@@ -67,12 +67,12 @@ export const goesNowhere = Job.make("j", [clicks])
 // refused: Property '"~millrace/Output"' is missing
 export const recordGoesNowhere = Job.make("j", [counted])
 
-// refused: is not assignable to type '"at-least-once"
+// refused: Type '"never"' is not assignable to type 'Delivery | undefined'
 export const unknownDelivery = Job.make("j", [clicks.pipe(Flow.to("s", Sink.memory()))], { delivery: "never" })
 
 const job = Job.make("j", [payments.pipe(Flow.to("s", Sink.memory()))])
 
-// refused: Type 'FileError' is not assignable to type 'never'
+// refused: Type 'FileError | JobError' is not assignable to type 'never'
 export const errorsReachRun: Effect.Effect<void, never, CheckpointStore> = Job.run(job)
 
 // refused: Type 'CheckpointStore' is not assignable to type 'never'

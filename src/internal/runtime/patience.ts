@@ -1,0 +1,60 @@
+/** A store that fails may answer the next time: what is asked again, how often, and what came of it meanwhile. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { type CheckpointStore, type CheckpointStoreError, type Commit, Fenced } from "../../CheckpointStore.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
+
+type Store = CheckpointStore["Service"]
+
+const firstPauseMillis = 50
+const longestPauseMillis = 5000
+
+/** About a minute, with the pauses. */
+const commitTries = 20
+/** About three seconds. */
+const readTries = 7
+
+const pauseMillis = (tries: number): number => Math.min(longestPauseMillis, firstPauseMillis * 2 ** tries)
+
+/** What came of a commit that failed is read from the store before anything else is done. */
+export const commitSurely = (store: Store, commit: Commit): Effect.Effect<void, CheckpointStoreError | Fenced> =>
+  Effect.gen(function*() {
+    for (let tries = 1;; tries++) {
+      const failure = yield* store.commit(commit).pipe(Effect.as(undefined), Effect.catch(Effect.succeed))
+      if (failure === undefined) return
+      const head = yield* Effect.option(Effect.map(store.list(commit.job), (all) => all[0]))
+      if (Option.isSome(head)) {
+        if (head.value?.epoch === commit.epoch && head.value.digest === commit.digest) return
+        if (failure instanceof Fenced) return yield* failure
+        if ((head.value?.epoch ?? 0) !== commit.previous) {
+          const problem = `the store's head is epoch ${head.value?.epoch ?? 0}, not ${commit.previous}`
+          return yield* new Fenced({ job: commit.job, operation: `commit epoch ${commit.epoch}`, problem })
+        }
+      }
+      if (tries === commitTries) return yield* failure
+      yield* Effect.logWarning(`Epoch ${commit.epoch} is tried again in ${pauseMillis(tries)} ms`, failure)
+      yield* Effect.sleep(pauseMillis(tries))
+    }
+  })
+
+/** Asks again what only reads, or may be done twice. What is damaged will be so the next time. */
+const asked = <A>(effect: Effect.Effect<A, CheckpointStoreError>): Effect.Effect<A, CheckpointStoreError> => {
+  const again = (tries: number): Effect.Effect<A, CheckpointStoreError> =>
+    effect.pipe(Effect.catch((failure) => {
+      if (tries === readTries || failure.cause instanceof Malformed) return Effect.fail(failure)
+      return Effect.logWarning(`${failure.message}; it is asked again in ${pauseMillis(tries)} ms`).pipe(
+        Effect.andThen(Effect.sleep(pauseMillis(tries))),
+        Effect.andThen(again(tries + 1))
+      )
+    }))
+  return again(1)
+}
+
+/** The store as a job reads it. Its commits are left to `commitSurely`. */
+export const patient = (store: Store): Store => ({
+  ...store,
+  acquire: (job) => asked(store.acquire(job)),
+  list: (job) => asked(store.list(job)),
+  manifest: (job, epoch) => asked(store.manifest(job, epoch)),
+  blob: (job, id) => asked(store.blob(job, id))
+})

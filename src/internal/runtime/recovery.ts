@@ -1,0 +1,182 @@
+/** What a job goes on from: the newest checkpoint that can be trusted, or nothing, and never anything in between. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import type { Blob, CheckpointStore, CheckpointStoreError } from "../../CheckpointStore.ts"
+import { CheckpointRefused } from "../../FlowError.ts"
+import { readFlight, Tables } from "../checkpoint/contents.ts"
+import { crcOf } from "../checkpoint/digest.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
+import { type BlobReference, decodeManifest, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
+import { blobsOf, type Kept, type Link } from "./coordinator.ts"
+import type { PartContents } from "./standing.ts"
+
+type Store = CheckpointStore["Service"]
+
+/** A checkpoint that has been read and found sound. */
+export interface Recovered {
+  readonly manifest: Manifest
+  readonly tables: Tables
+  /** The bytes of everything else that it names. */
+  readonly blobs: ReadonlyMap<string, Blob>
+  /** It is the last that was committed. */
+  readonly isHead: boolean
+}
+
+export interface Recovery {
+  /** The last epoch that the store has, sound or not; 0 if none. */
+  readonly head: number
+  readonly kept: ReadonlyArray<Kept>
+  readonly from: Recovered | undefined
+}
+
+/** Reads a blob and makes sure of it. */
+export const readBlob = Effect.fnUntraced(function*(
+  store: Store,
+  job: string,
+  { bytes, crc, id }: BlobReference
+): Effect.fn.Return<Blob, CheckpointStoreError | Malformed> {
+  const blob = yield* store.blob(job, id)
+  if (Option.isNone(blob)) return yield* Effect.fail(new Malformed(`its piece ${id} is missing`))
+  if (blob.value.bytes.length !== bytes || crcOf(blob.value.bytes) !== crc) {
+    return yield* Effect.fail(new Malformed(`its piece ${id} is damaged`))
+  }
+  return blob.value
+})
+
+/** Plays back what tables hold. */
+export const readTables = Effect.fnUntraced(function*(
+  store: Store,
+  job: string,
+  chain: ReadonlyArray<Link>
+): Effect.fn.Return<Tables, CheckpointStoreError | Malformed> {
+  const tables = new Tables()
+  for (const { blobs } of chain) {
+    for (const reference of blobs) {
+      const { bytes } = yield* readBlob(store, job, reference)
+      yield* sound(() => tables.play(bytes))
+    }
+  }
+  return tables
+})
+
+/** A part as a checkpoint has it; `blobOf` gives what `flight` names. */
+export const partContents = (
+  entry: PartEntry,
+  tables: Tables,
+  blobOf: (reference: BlobReference) => Blob
+): PartContents => {
+  const read = entry.flight.map((reference) => {
+    const { bytes, opaque } = blobOf(reference)
+    return readFlight(bytes, opaque)
+  })
+  return {
+    entry,
+    table: (operator, partition, id) => tables.table(operator, partition, id),
+    flights: read.flatMap(({ flights }) => flights),
+    lists: read.flatMap(({ lists }) => lists)
+  }
+}
+
+/** Runs a reader of bytes from outside: what it throws is that they are malformed. */
+export const sound = <A>(read: () => A): Effect.Effect<A, Malformed> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(read())
+    } catch (cause) {
+      return cause instanceof Malformed ? Effect.fail(cause) : Effect.die(cause)
+    }
+  })
+
+/** One committed epoch, read in full. */
+export const readEpoch = Effect.fnUntraced(function*(
+  store: Store,
+  job: string,
+  epoch: number
+): Effect.fn.Return<Omit<Recovered, "isHead">, CheckpointStoreError | Malformed> {
+  const bytes = yield* store.manifest(job, epoch)
+  if (Option.isNone(bytes)) return yield* Effect.fail(new Malformed("its manifest is missing"))
+  const manifest = yield* sound(() => decodeManifest(bytes.value))
+  if (manifest.job !== job || manifest.epoch !== epoch) {
+    const told = `its manifest is that of epoch ${manifest.epoch} of job "${manifest.job}"`
+    return yield* Effect.fail(new Malformed(told))
+  }
+  const tables = yield* readTables(store, job, manifest.chain)
+  const blobs = new Map<string, Blob>()
+  for (const reference of [...manifest.parts.flatMap(({ flight }) => flight), ...pendingBlobs(manifest)]) {
+    blobs.set(reference.id, yield* readBlob(store, job, reference))
+  }
+  return { manifest, tables, blobs }
+})
+
+const pendingBlobs = ({ sinks }: Manifest): ReadonlyArray<BlobReference> =>
+  sinks.flatMap(({ pending }) => pending.flatMap(({ blobs }) => blobs))
+
+/** Looks for what the job goes on from. Refuses where something was committed and nothing of it can be trusted. */
+export const recover = Effect.fnUntraced(function*(
+  store: Store,
+  job: string,
+  fingerprint: string,
+  isAfresh: boolean
+): Effect.fn.Return<Recovery, CheckpointStoreError | CheckpointRefused> {
+  const committed = yield* store.list(job)
+  const kept: Array<Kept> = []
+  let from: Recovered | undefined
+  let newest: Malformed | undefined
+  for (const [i, { epoch }] of committed.entries()) {
+    const manifest = yield* Effect.option(Effect.flatMap(
+      store.manifest(job, epoch),
+      (bytes) => sound(() => decodeManifest(Option.getOrElse(bytes, () => new Uint8Array(0))))
+    ))
+    kept.push({
+      epoch,
+      blobs: Option.match(manifest, { onNone: () => [], onSome: blobsOf }),
+      base: Option.match(manifest, { onNone: () => epoch, onSome: ({ chain }) => chain[0]?.epoch ?? 0 }),
+      isNamed: Option.exists(manifest, ({ name }) => name !== undefined)
+    })
+    if (from !== undefined || isAfresh) continue
+    const read = yield* readEpoch(store, job, epoch).pipe(
+      Effect.map((recovered): Recovered | Malformed => ({ ...recovered, isHead: i === 0 })),
+      Effect.catch((failure) => {
+        const damage = damageOf(failure)
+        return damage === undefined ? Effect.fail(failure as CheckpointStoreError) : Effect.succeed(damage)
+      })
+    )
+    // To go back to the beginning would be to start afresh, which nobody has asked for.
+    if (!(read instanceof Malformed) && (i === 0 || read.manifest.chain.length > 0)) from = read
+    else if (read instanceof Malformed) {
+      newest ??= read
+      yield* Effect.logWarning(`Job "${job}" passes over epoch ${epoch}: ${read.message}`)
+    }
+  }
+  const head = committed[0]?.epoch ?? 0
+  if (from === undefined && newest !== undefined) {
+    return yield* new CheckpointRefused({
+      job,
+      epoch: head,
+      problem: newest.message,
+      remedy: "Bring its store back from a copy, restore a savepoint with Checkpoint.layer, "
+        + "or give everything up with { start: \"afresh\" }"
+    })
+  }
+  if (from !== undefined && from.manifest.fingerprint !== fingerprint) {
+    return yield* new CheckpointRefused({
+      job,
+      epoch: from.manifest.epoch,
+      problem: "it was written by a job with another plan",
+      remedy:
+        "Run the program that wrote it, give the changed job another name, or begin anew with { start: \"afresh\" }"
+    })
+  }
+  return { head, kept, from }
+})
+
+/** Stores that check what they read say so in their own words. */
+const damageOf = (failure: CheckpointStoreError | Malformed): Malformed | undefined =>
+  failure instanceof Malformed ? failure : failure.cause instanceof Malformed ? failure.cause : undefined
+
+/** A name for a line of epochs that nobody else has. */
+export const newLineage: Effect.Effect<string> = Effect.map(
+  Effect.all(Array.from({ length: 4 }, () => Random.nextIntBetween(0, 0xffff_ffff))),
+  (parts) => parts.map((part) => part.toString(16).padStart(8, "0")).join("")
+)

@@ -1,0 +1,291 @@
+/** Crashes at every side effect: nothing is lost, nothing comes twice, nothing is made up. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Layer, Schema } from "effect"
+import { CheckpointStore, Reference, Sink, Sqlite } from "millrace"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Flights from "../../examples/flights/flights.ts"
+import * as FlightsJob from "../../examples/flights/job.ts"
+import { sqliteStore } from "../../src/internal/stores/sqliteStore.ts"
+import { type Around, database, everyPoint, fileSystem, livesOf, type Power, type World } from "../support/crashing.ts"
+import { FolderDisk } from "../support/folderDisk.ts"
+import { losses } from "../support/memoryDisk.ts"
+import { type Kind, session, sliding, tumbling } from "./jobs.ts"
+import {
+  assertSame,
+  expected,
+  type Medium,
+  type Outcome,
+  Outside,
+  partitionsOf,
+  pass,
+  run,
+  type Store,
+  succeeded,
+  toTheEnd,
+  worldOf
+} from "./world.ts"
+
+const seed = 1
+
+/** Sources take their time, so that there are some checkpoints meanwhile. */
+const slowly = () => pass(4)
+
+/** A world, and what came of it. */
+interface Watched<A> extends World {
+  readonly outcome: Effect.Effect<A, unknown>
+}
+
+/** Lives with these crashes. Answers with the powers of all lives, and that of the last one is sound. */
+const through = async <A>(
+  world: Watched<A>,
+  crashes: ReadonlyArray<number>,
+  pace: number,
+  same: (outcome: A, what: string) => void
+): Promise<ReadonlyArray<Power>> => {
+  const all = Effect.gen(function*() {
+    const powers = yield* livesOf(world, crashes)
+    return { powers, outcome: yield* world.outcome }
+  })
+  const { outcome, powers } = succeeded(await run(all, seed, { pace }), `crashes at ${crashes.join(", ")}`)
+  const where = powers.flatMap(({ hasFailed, points }, i) => hasFailed ? [`${crashes[i]}, ${points.at(-1)}`] : [])
+  same(outcome, `crashes at ${where.join("; ")}`)
+  return powers
+}
+
+/** Crashes once at every point of the first life. Answers with the points of a life without a crash. */
+const crashed = async <A>(
+  make: () => Watched<A>,
+  pace: number,
+  same: (outcome: A, what: string) => void
+): Promise<ReadonlyArray<string>> => {
+  const [clean] = await through(make(), [], pace, same)
+  const last = await everyPoint(async (n) => (await through(make(), [n], pace, same))[0])
+  assert.deepStrictEqual(last!.points.length, clean!.points.length)
+  return clean!.points
+}
+
+const countOf = (points: ReadonlyArray<string>, start: string): number =>
+  points.filter((point) => point.startsWith(start)).length
+
+describe.each<Kind>([tumbling(48), sliding(21), session(24)])("$name", (kind) => {
+  it("is the same after a crash at every side effect", async () => {
+    const reference = expected(kind)
+    const points = await crashed(
+      () => worldOf(kind, slowly),
+      5,
+      (outcome, what) => assertSame(outcome, reference, what)
+    )
+    // Otherwise there would not be much to lose.
+    assert.isAbove(countOf(points, "before apply"), 0)
+    assert.isAbove(countOf(points, "before commit"), 3)
+    assert.isAbove(countOf(points, "before pull"), 6)
+  })
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// files
+// ---------------------------------------------------------------------------------------------------------------------
+
+const linesOf = (text: string | undefined): ReadonlyArray<unknown> =>
+  (text ?? "").split("\n").filter((line) => line !== "").map((line) => JSON.parse(line))
+
+const fileOf = (name: string) => `/results/${name}.ndjson`
+
+/** A sink that never goes back behind what was applied to it. */
+const onwards = <E>(inner: Sink.Sink<unknown, E, never, "transactional">) =>
+  Sink.transactional<unknown, unknown>({
+    description: inner.description,
+    open: inner.open,
+    openEpochs: (opening) =>
+      Effect.map(inner.openEpochs!(opening), (writer) => {
+        // A transactional sink has a position.
+        const { begin, current, isVolatile } = writer.position!
+        const position: Sink.SinkPosition<unknown> = {
+          isVolatile,
+          current,
+          begin: (marker, from) =>
+            from === undefined || from.digest === ""
+              ? begin(marker, from)
+              : Effect.fail(new Error(`${inner.description} was to begin anew at epoch ${from.epoch}`))
+        }
+        return { ...writer, position }
+      })
+  })
+
+/** The rows of sinks as files of a disk. */
+const onDisk = (disk: FolderDisk): Medium => ({
+  // The disk is what is wrapped. A file could be taken back or begun anew, which would hide that a checkpoint is gone.
+  sink: (name) => onwards(Sink.ndjson<unknown>(fileOf(name))),
+  contents: (name) => Effect.sync(() => linesOf(disk.read(fileOf(name))))
+})
+
+/** Uses a store in files of the disk; every change of the disk is counted. */
+const inFiles = <A>(
+  disk: FolderDisk,
+  around: Around,
+  use: (store: Store) => Effect.Effect<A, unknown>
+): Effect.Effect<A, unknown> =>
+  Effect.flatMap(CheckpointStore.CheckpointStore, use).pipe(
+    Effect.provide(CheckpointStore.layerFileSystem("/store")),
+    // Last, because the store and the sinks write to the same disk.
+    Effect.provideService(FileSystem.FileSystem, fileSystem(around, disk.fileSystem))
+  )
+
+describe.each(losses)("checkpoints and results in files, power lost with %s", (loss) => {
+  it("is the same after a crash at every change of the disk", async () => {
+    const kind = tumbling(14)
+    // Dropping an epoch makes durable, by the way, what the next one has forgotten to; keeping all of them does not.
+    const retain = loss === "names lost" || loss === "contents torn" ? 1000 : 1
+    const reference = expected(kind)
+    const points = await crashed(
+      (): Watched<Outcome> => {
+        const disk = new FolderDisk()
+        const outside = new Outside(onDisk(disk))
+        return {
+          outcome: outside.outcome,
+          reboot: () => disk.reboot(loss),
+          life: ({ around }) =>
+            inFiles(disk, around, (store) => toTheEnd(kind.make(outside.parts(around, slowly)), store, { retain }))
+        }
+      },
+      8,
+      (outcome, what) => assertSame(outcome, reference, what)
+    )
+    assert.isAbove(countOf(points, "before rename /results"), 1)
+    assert.isAbove(countOf(points, "before rename /store/"), 1)
+  })
+})
+
+describe("the flights", () => {
+  const Rows = Schema.fromJsonString(Schema.Array(Flights.Flight))
+  const file = Path.join(
+    Path.dirname(Fs.realpathSync("node_modules/vega-datasets/package.json")),
+    "data/flights-2k.json"
+  )
+  const flights = Flights.inOrderOfReports(Schema.decodeUnknownSync(Rows)(Fs.readFileSync(file, "utf8"))).slice(0, 100)
+  const names = ["hourly", "three-hours", "delayed-runs", "late"]
+  const make = () => FlightsJob.make(flights, { dataset: "flights", folder: "/results" })
+
+  it("are the same after a crash at every change of the disk", async () => {
+    const contents = (disk: FolderDisk) => names.map((name) => (disk.read(fileOf(name)) ?? "").split("\n").sort())
+    const counts = Object.entries(Reference.run(make())).map(([name, rows]) => [name, rows.length])
+    let undisturbed: ReadonlyArray<ReadonlyArray<string>> | undefined
+    await crashed(
+      (): Watched<ReadonlyArray<ReadonlyArray<string>>> => {
+        const disk = new FolderDisk()
+        return {
+          outcome: Effect.sync(() => contents(disk)),
+          reboot: () => disk.reboot("all lost"),
+          life: ({ around }) =>
+            inFiles(disk, around, (store) => toTheEnd(make(), store, { batchSize: 34, bufferSize: 68, retain: 1 }))
+        }
+      },
+      24,
+      (outcome, what) => {
+        undisturbed ??= outcome
+        assert.deepStrictEqual(outcome, undisturbed, what)
+      }
+    )
+    assert.deepStrictEqual(names.map((name, i) => [name, undisturbed![i]!.length - 1]), counts)
+  })
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// a database
+// ---------------------------------------------------------------------------------------------------------------------
+
+describe("checkpoints and results in one database", () => {
+  const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "millrace-recovery-"))
+  const tables = ["panes", "late", "millrace_sinks", "millrace_jobs", "millrace_epochs", "millrace_blobs"]
+
+  it("are the same after a crash around every transaction", async () => {
+    const kind = tumbling(20)
+    const reference = expected(kind)
+    await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      const context = yield* Layer.build(Sqlite.layer(Path.join(folder, "jobs.db")))
+      const inner = yield* Effect.provideContext(Sqlite.Sqlite, context)
+      const points = yield* Effect.promise(() =>
+        crashed(
+          (): Watched<Outcome> => {
+            const empty = Effect.orDie(
+              inner.transaction(tables.map((table) => ({ sql: `DROP TABLE IF EXISTS ${table}` })))
+            )
+            // Sinks and the store of a life share one, or they could not share a transaction.
+            let lent: { readonly around: Around; readonly database: Sqlite.Database } | undefined
+            const outside = new Outside({
+              sink: (name, around) => {
+                const table = Sink.sqlite<unknown>({ table: name })
+                return Sink.transactional<unknown, unknown>({
+                  description: name,
+                  open: () => Effect.die("nobody has asked for eager delivery"),
+                  openEpochs: (opening) =>
+                    // A table has a position.
+                    table.openEpochs!(opening).pipe(
+                      Effect.map((writer) => ({ ...writer, position: writer.position! })),
+                      Effect.provideService(
+                        Sqlite.Sqlite,
+                        around === lent?.around ? lent.database : database(around, inner)
+                      )
+                    )
+                })
+              },
+              contents: (name) =>
+                Effect.map(inner.transaction([{ sql: `SELECT value FROM ${name}` }]), ([rows]) =>
+                  rows!.map(({ value }) => JSON.parse(String(value))))
+            })
+            return {
+              outcome: outside.outcome,
+              life: ({ around }, life) =>
+                Effect.gen(function*() {
+                  if (life === 0) {
+                    yield* empty
+                  }
+                  const own = database(around, inner)
+                  lent = { around, database: own }
+                  const store = yield* sqliteStore(own)
+                  yield* toTheEnd(kind.make(outside.parts(around, slowly)), store, {
+                    partitions: partitionsOf(kind, life)
+                  })
+                })
+            }
+          },
+          5,
+          (outcome, what) =>
+            assertSame(outcome, reference, what)
+        )
+      )
+      assert.isAbove(countOf(points, "before transaction"), 12)
+    })))
+    Fs.rmSync(folder, { recursive: true })
+  })
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// twice
+// ---------------------------------------------------------------------------------------------------------------------
+
+describe.each<readonly [Kind, most: number, pairs: number]>([
+  [tumbling(10), Infinity, 500],
+  [sliding(8), 12, 200],
+  [session(8), 12, 200]
+])("%j", (kind, most, fewest) => {
+  it("is the same after a crash at every point, and another one during the recovery", async () => {
+    const reference = expected(kind)
+    const same = (outcome: Outcome, what: string) => assertSame(outcome, reference, what)
+    let pairs = 0
+    await everyPoint(async (n) => {
+      let first: Power | undefined
+      await everyPoint(async (m) => {
+        const powers = await through(worldOf(kind), [n, m], 20, same)
+        first = powers[0]
+        pairs++
+        // There is no second life after one that has ended.
+        return powers[0]!.hasFailed ? powers[1] : undefined
+      }, most)
+      return first
+    })
+    assert.isAbove(pairs, fewest)
+  })
+})
