@@ -42,7 +42,10 @@ const program = Effect.fnUntraced(function*(partitions: number) {
   yield* Console.log(`  copies: ${(yield* copies.contents).length}`)
 }, Effect.scoped)
 
-await Effect.forEach([1, 4], program).pipe(Effect.provide(CheckpointStore.layerMemory), Effect.runPromise)
+// A store of its own for each run: with one for both, the second would find that the job has finished.
+const run = (partitions: number) => program(partitions).pipe(Effect.provide(CheckpointStore.layerMemory))
+
+await Effect.forEach([1, 4], run).pipe(Effect.runPromise)
 
 // Output:
 // 1 partitions

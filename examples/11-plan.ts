@@ -39,14 +39,14 @@ const main = Effect.gen(function*() {
 await Effect.runPromise(main)
 
 // Output:
-// job spending, 4 partitions, plan 1351a449ca0e51a7
+// job spending, 4 partitions, plan 6fe056384a307b42
 //   stage 0
 //     source "payments" ndjson payments.ndjson, boundedOutOfOrderness(5000 ms)
 //     filter "no refunds" <- payments
 //   stage 1
 //     keyBy "by card" <== no refunds
 //     window "spending" tumbling(60000 ms), allowed lateness 30000 ms of { count: count, spent: sum } <- by card
-//     sink "spending file" ndjson spending.ndjson, plain <- spending.results
+//     sink "spending file" ndjson spending.ndjson, transactional <- spending.results
 //   spending.late is discarded: a report of what was spent so far is enough
 //
 // flowchart LR

@@ -29,15 +29,21 @@ const lines = (operator: Operator) =>
 /** A result, as a line of its file. */
 const line = <Out>({ key, value, window }: Window.Pane<string, Out>) => ({ airport: key, ...window, ...value })
 
-/** Flights come in the order of the array, one partition reads them; `perSecond` slows them down. */
+/** The name that its checkpoints have in a store. */
+export const name = "flights"
+
+/**
+ * Flights come in the order of the array, one partition reads them; `perSecond` slows them down. Their source has the name
+ * of the data set: what a checkpoint says of one data set means nothing for another, and is refused.
+ */
 export const make = (
   flights: ReadonlyArray<Flight>,
-  options: { readonly folder: string; readonly perSecond?: number | undefined }
+  options: { readonly dataset: string; readonly folder: string; readonly perSecond?: number | undefined }
 ) => {
-  const { folder, perSecond } = options
+  const { dataset, folder, perSecond } = options
   const reports = Source.memory(flights)
 
-  const byAirport = Flow.from("flights", perSecond === undefined ? reports : Source.paced(reports, { perSecond }), {
+  const byAirport = Flow.from(dataset, perSecond === undefined ? reports : Source.paced(reports, { perSecond }), {
     time: (flight) => flight.date,
     watermark: Watermark.boundedOutOfOrderness("60 minutes")
   }).pipe(Flow.keyBy((flight) => flight.origin, Schema.String))
@@ -64,7 +70,7 @@ export const make = (
     Flow.merge(delayedRuns.late.pipe(lines("delayed-runs")))
   )
 
-  return Job.make("flights", [
+  return Job.make(name, [
     hourly.results.pipe(
       Flow.map(line),
       Flow.to("hourly", Sink.ndjson(`${folder}/hourly.ndjson`, { schema: Departures }))
@@ -78,5 +84,5 @@ export const make = (
       Flow.to("delayed-runs", Sink.ndjson(`${folder}/delayed-runs.ndjson`, { schema: DelayedRun }))
     ),
     late.pipe(Flow.to("late", Sink.ndjson(`${folder}/late.ndjson`, { schema: LateFlight })))
-  ])
+  ], { delivery: "exactly-once" })
 }

@@ -1,8 +1,10 @@
 /**
  * The main program: hourly figures, sliding windows and runs of delays over real flights that are reported out of order.
  *
- * `node examples/flights/main.ts --help` names its options. A further run gives the same files, byte for byte: see
- * `files.ts` for what it takes.
+ * It keeps a checkpoint every half second beside its results. Killed or stopped, it goes on with `--resume` as if nothing
+ * had happened, and `--crash-test` shows that the files are then the same as ever, byte for byte. Without either it begins
+ * anew and replaces what the run before has left. `node examples/flights/main.ts --help` names all its options; `files.ts`
+ * says what it takes for two runs to give the same files.
  */
 import * as NodeChildProcessSpawner from "@effect/platform-node/NodeChildProcessSpawner"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
@@ -10,14 +12,10 @@ import * as NodePath from "@effect/platform-node/NodePath"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeStdio from "@effect/platform-node/NodeStdio"
 import * as NodeTerminal from "@effect/platform-node/NodeTerminal"
-import { Console, Effect, Layer, Option } from "effect"
+import { Effect, Layer, Option } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
-import { CheckpointStore, Job, Supervision } from "millrace"
-import * as Files from "./files.ts"
-import * as Flights from "./flights.ts"
-import * as FlightsJob from "./job.ts"
-import * as Progress from "./progress.ts"
-import * as Report from "./report.ts"
+import * as CrashTest from "./crashTest.ts"
+import * as Run from "./run.ts"
 
 const options = {
   rate: Flag.Finite("rate").pipe(
@@ -30,32 +28,48 @@ const options = {
     Flag.withDefault("flights-20k")
   ),
   out: Flag.String("out").pipe(
-    Flag.withDescription("The folder of the results"),
+    Flag.withDescription("The folder of the results and of checkpoints.db"),
     Flag.withDefault("out/flights")
+  ),
+  resume: Flag.Boolean("resume").pipe(
+    Flag.withDescription("Go on from the last checkpoint in the folder, or from the beginning where there is none"),
+    Flag.withDefault(false)
+  ),
+  crashTest: Flag.Boolean("crash-test").pipe(
+    Flag.withDescription(
+      "Kill a run several times, resume it each time, and compare its results with those of an undisturbed run"
+    ),
+    Flag.withDefault(false)
   )
 }
 
-const main = Effect.fn("flights")(
-  function*({ dataset, out, rate }: Command.Command.Config.Infer<typeof options>) {
-    const flights = Flights.inOrderOfReports(yield* Flights.load(dataset))
-    const job = FlightsJob.make(flights, { folder: out, perSecond: Option.getOrUndefined(rate) })
-
-    // A restart would write some lines again: a file takes what it is given.
-    const handle = yield* Job.launch(job, { partitions: 4, restarts: Supervision.never })
-    yield* Effect.raceFirst(handle.await, Progress.show(handle, flights.length))
-
-    const files = yield* Files.settle(out)
-    const accounted = Report.accounted(files)
-    if (accounted !== flights.length) {
-      return yield* Effect.die(
-        `${flights.length} flights were given, and hourly.ndjson and late.ndjson account for ${accounted}`
-      )
+const main = Effect.fn("main")(
+  function*({ crashTest, dataset, out, rate, resume }: Command.Command.Config.Infer<typeof options>) {
+    const perSecond = Option.getOrUndefined(rate)
+    if (!crashTest) return yield* Run.run({ dataset, out, rate: perSecond, resume })
+    if (resume) {
+      const cause = "--crash-test begins and resumes runs of its own: leave out --resume, or leave out --crash-test"
+      return yield* new CliError.UserError({ cause })
     }
-    yield* Console.log(Report.text(files))
+    yield* CrashTest.run({ dataset, out, rate: perSecond })
   },
-  Effect.scoped,
-  Effect.provide(CheckpointStore.layerMemory),
-  Effect.catchTag("FileError", (cause) => new CliError.UserError({ cause }))
+  Effect.catchTag("CheckpointRefused", (cause) => {
+    const userMessage = `${cause.message}. Here that means: leave out --resume, or use it as the run before was used`
+    return Effect.fail(new CliError.UserError({ cause, userMessage }))
+  }),
+  Effect.catchTag(
+    [
+      "FileError",
+      "PlatformError",
+      "SqliteError",
+      "CheckpointStoreError",
+      "SinkAheadOfCheckpoint",
+      "SinkStalled",
+      "SinkFenced",
+      "Fenced"
+    ],
+    (cause) => new CliError.UserError({ cause })
+  )
 )
 
 /** What a command needs of Node, module by module: the index of `@effect/platform-node` loads its servers and sockets too. */

@@ -26,6 +26,15 @@ const standing = ({ operators }: Job.JobStatus) => {
   }
 }
 
+const draw = Effect.fnUntraced(function*(text: string) {
+  const stdio = yield* Stdio.Stdio
+  if (!(yield* stdio.stderrIsTerminal)) return
+  yield* Effect.ignore(Stream.run(Stream.succeed(`\r\u001b[2K${text}`), stdio.stderr()))
+})
+
+/** Takes away a bar, also one that another process has left when it was killed. */
+export const wipe = draw("")
+
 /**
  * Draws the bar on standard error ten times a second for as long as it is not interrupted, and then wipes it away. Where
  * standard error is no terminal, it stays quiet.
@@ -33,7 +42,6 @@ const standing = ({ operators }: Job.JobStatus) => {
 export const show = Effect.fn("progress.show")(function*<E>(handle: Job.Handle<E>, total: number) {
   const stdio = yield* Stdio.Stdio
   if (!(yield* stdio.stderrIsTerminal)) return yield* Effect.never
-  const draw = (text: string) => Effect.ignore(Stream.run(Stream.succeed(`\r\u001b[2K${text}`), stdio.stderr()))
   return yield* handle.status.pipe(
     Effect.flatMap((status) => {
       const { done, watermark } = standing(status)
@@ -41,6 +49,6 @@ export const show = Effect.fn("progress.show")(function*<E>(handle: Job.Handle<E
     }),
     Effect.delay("100 millis"),
     Effect.forever,
-    Effect.ensuring(draw(""))
+    Effect.ensuring(wipe)
   )
 })
