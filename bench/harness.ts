@@ -41,7 +41,7 @@ export interface Effort {
   readonly seconds: number
 }
 
-const median = (numbers: ReadonlyArray<number>): number => {
+export const median = (numbers: ReadonlyArray<number>): number => {
   const sorted = numbers.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
