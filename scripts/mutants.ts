@@ -11,7 +11,7 @@ import { type Edit, type Mutant, mutants } from "./mutants/list.ts"
 
 const root = Path.join(import.meta.dirname, "..")
 /** What a copy needs to run tests; the packages are shared. */
-const copied = ["src", "test", "package.json", "tsconfig.json", "vitest.config.ts"]
+const copied = ["src", "test", "examples", "package.json", "tsconfig.json", "vitest.config.ts"]
 const atOnce = Math.max(1, Math.min(4, Os.availableParallelism()))
 
 const plant = (folder: string, { file, find, replace }: Edit): void => {

@@ -14,11 +14,10 @@ import type { CheckpointStoreError, Fenced } from "./CheckpointStore.ts"
 import { CheckpointStore } from "./CheckpointStore.ts"
 import { CheckpointRefused, RowNotEncodable } from "./FlowError.ts"
 import { Malformed } from "./internal/checkpoint/malformed.ts"
-import { decodeManifest } from "./internal/checkpoint/manifest.ts"
 import { canonical as canonicalText, Value, valueOf } from "./internal/checkpoint/value.ts"
 import { at, type FileError } from "./internal/plan/FileError.ts"
 import { blobsOf } from "./internal/runtime/coordinator.ts"
-import { readEpoch, sound } from "./internal/runtime/recovery.ts"
+import { readEpoch, readManifest, sound } from "./internal/runtime/recovery.ts"
 import { ambient } from "./internal/runtime/surroundings.ts"
 
 /**
@@ -133,11 +132,8 @@ export const savepoints = (
     const store = yield* CheckpointStore
     const found: Array<{ readonly name: string; readonly epoch: number }> = []
     for (const { epoch } of yield* store.list(job)) {
-      const bytes = yield* store.manifest(job, epoch)
-      const manifest = yield* Effect.option(
-        sound(() => decodeManifest(Option.getOrElse(bytes, () => new Uint8Array())))
-      )
-      if (Option.isSome(manifest) && manifest.value.name !== undefined) found.push({ name: manifest.value.name, epoch })
+      const manifest = yield* readManifest(store, job, epoch)
+      if (!(manifest instanceof Malformed) && manifest.name !== undefined) found.push({ name: manifest.name, epoch })
     }
     return found
   })
@@ -179,13 +175,10 @@ export const removeSavepoint = (
     const kept = new Set<string>()
     const gone = new Map<number, ReadonlyArray<string>>()
     for (const { epoch } of head === undefined ? [] : [head, ...others]) {
-      const bytes = yield* store.manifest(job, epoch)
-      const manifest = yield* Effect.option(
-        sound(() => decodeManifest(Option.getOrElse(bytes, () => new Uint8Array())))
-      )
-      if (Option.isNone(manifest)) continue
-      if (epoch !== head!.epoch && manifest.value.name === name) gone.set(epoch, blobsOf(manifest.value))
-      else for (const id of blobsOf(manifest.value)) kept.add(id)
+      const manifest = yield* readManifest(store, job, epoch)
+      if (manifest instanceof Malformed) continue
+      if (epoch !== head!.epoch && manifest.name === name) gone.set(epoch, blobsOf(manifest))
+      else for (const id of blobsOf(manifest)) kept.add(id)
     }
     const blobs = [...new Set([...gone.values()].flat())].filter((id) => !kept.has(id))
     yield* store.remove(job, attempt, { epochs: [...gone.keys()], blobs })

@@ -211,7 +211,7 @@ export class RowNotEncodable
 {
   override get message() {
     return `A record on its way to "${this.at}" cannot be kept in a checkpoint: ${this.problem}. `
-      + "State the schema of the flow with Flow.typed(schema), or at its source"
+      + "State the schema of the flow with Flow.typed(schema) or at its source, or give the sink { schema }"
   }
 }
 
@@ -257,9 +257,11 @@ export class SinkAheadOfCheckpoint
   })
 {
   override get message() {
+    const remedy = this.found === "the beginning"
+      ? "What it remembers its place by (a file beside it, a row of a table) is gone: put it back, with what the sink held"
+      : "Use the latest checkpoint, or take the sink back to that epoch"
     return `Job "${this.job}" cannot go on from here: sink "${this.sink}" stands at ${this.found}, `
-      + `and the checkpoint knows it at ${this.expected}. Use the latest checkpoint, take the sink back to that epoch, `
-      + "or start afresh with { start: \"afresh\" }"
+      + `and the checkpoint knows it at ${this.expected}. ${remedy}, or start afresh with { start: "afresh" }`
   }
 }
 

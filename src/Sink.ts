@@ -106,6 +106,14 @@ export interface EpochOpening {
   readonly job: string
   /** The name of the output. */
   readonly sink: string
+  /**
+   * How the flow's own schema, where it has one, writes a row down and reads it again: for sinks that hand rows on as values
+   * and were given no schema.
+   */
+  readonly codec?: {
+    readonly toJson: (row: unknown, opaque: Array<unknown> | undefined) => Schema.Json
+    readonly fromJson: (json: Schema.Json, opaque: ReadonlyArray<unknown> | undefined) => unknown
+  }
 }
 
 /**
@@ -141,6 +149,8 @@ export interface SinkPosition<out E = never> {
   readonly current: Effect.Effect<Marker | undefined, E>
   /** A job begins from nothing: puts the marker there, whatever was there before (`from`, as it was read). */
   readonly begin: (marker: Marker, from: Marker | undefined) => Effect.Effect<void, E | SinkFenced>
+  /** Whether `rewind` could take the sink there; without it, that is found out by trying. */
+  readonly knows?: (to: Marker) => Effect.Effect<boolean, E>
   /** Takes the sink back to an earlier marker. False: it does not know that one any more. */
   readonly rewind?: (to: Marker) => Effect.Effect<boolean, E>
 }
@@ -255,7 +265,8 @@ const openedByEpoch = <A, E, R>(
   open: (opening: Opening) => Effect.Effect<Writer<A, E>, E, R>,
   schema: Schema.Codec<A, unknown> | undefined
 ) =>
-() => Effect.map(open({ attempt: 1, isFresh: false }), (writer) => byEpoch(writer, schema))
+(opening: EpochOpening) =>
+  Effect.map(open({ attempt: 1, isFresh: false }), (writer) => byEpoch(writer, schema, opening.codec))
 
 /**
  * A sink of your own that applies the rows of an epoch and moves its marker in one transaction. `open` serves outputs

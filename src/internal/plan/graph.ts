@@ -115,6 +115,9 @@ export const make = (job: string, endings: ReadonlyArray<Ending>): Graph => {
     if (ending.name.trim() === "") {
       refuse(operators[port.operator]!.label, "ends in a sink without a name", "give Flow.to a name that is not empty")
     }
+    if (ending.name === "dead letters") {
+      refuse(ending.name, "has the name that the sink of the dead letters goes by", "give Flow.to another name", "sink")
+    }
     if (outlets.some(({ name }) => name === ending.name)) {
       refuse(ending.name, "is the name of two sinks", "give each Flow.to a name of its own", "sink")
     }

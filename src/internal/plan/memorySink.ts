@@ -29,7 +29,7 @@ export class MemoryRows<A> {
   readonly openEpochs = (
     opening: EpochOpening
   ): Effect.Effect<EpochWriter<A> & { readonly position: SinkPosition }> => {
-    const { prepare, rowsOf } = rowCodec<A>(undefined)
+    const { prepare, rowsOf } = rowCodec<A>(undefined, opening.codec)
     /** Without a pause between looking and moving, in which another writer could move. */
     const move = (from: Marker | undefined, to: Marker, change: () => void): Effect.Effect<void, SinkFenced> =>
       Effect.suspend(() => {
@@ -56,6 +56,10 @@ export class MemoryRows<A> {
             this.rows = []
             this.own(opening)
           }),
+        knows: (to) =>
+          Effect.sync(() =>
+            this.standing(opening) !== undefined && this.places.some(({ marker }) => isSame(marker, to))
+          ),
         rewind: (to) =>
           Effect.sync(() => {
             if (this.standing(opening) === undefined) return false

@@ -84,6 +84,7 @@ export const openEpochs = (path: string, encode: Encode) => (opening: EpochOpeni
         isVolatile: false,
         current: Effect.uninterruptible(Effect.suspend(() => file.recover())),
         begin: (marker, from) => Effect.uninterruptible(file.begin(marker, from)),
+        knows: (to) => file.knows(to),
         rewind: (to) => Effect.uninterruptible(file.rewind(to))
       }
     }
@@ -128,6 +129,11 @@ class EpochFile {
     if (typeof moved !== "boolean") return yield* moved
     if (!moved) yield* this.replaceSidecar({ ...this.opening, ...marker, length: 0, history: [] })
     yield* this.append(0, [])
+  })
+
+  readonly knows = Effect.fnUntraced(function*(this: EpochFile, to: Marker) {
+    const found = yield* this.standing()
+    return found !== undefined && (isSame(found, to) || found.history.some((earlier) => isSame(earlier, to)))
   })
 
   readonly rewind = Effect.fnUntraced(function*(this: EpochFile, to: Marker) {

@@ -105,6 +105,36 @@ export class Applier {
     } else this.waiting = [...this.waiting, pending]
   }
 
+  /** Opens the sink. */
+  get opening(): Effect.Effect<void, unknown> {
+    return Effect.asVoid(this.reopen)
+  }
+
+  /** Opens the sink and makes sure that a job could go on from one of these places, without moving it. */
+  check(job: string, known: ReadonlyArray<Marker>): Effect.Effect<void, unknown> {
+    return Effect.gen({ self: this }, function*() {
+      const { position } = yield* this.reopen
+      if (position === undefined) return
+      const found = yield* position.current
+      if (found === undefined ? position.isVolatile : known.some((marker) => isAt(found, marker))) return
+      const { knows } = position
+      if (found !== undefined && position.rewind !== undefined) {
+        if (knows === undefined) return
+        for (const marker of known) if (yield* knows(marker)) return
+      }
+      return yield* this.ahead(job, found, known)
+    })
+  }
+
+  private ahead(job: string, found: Marker | undefined, known: ReadonlyArray<Marker>): SinkAheadOfCheckpoint {
+    return new SinkAheadOfCheckpoint({
+      job,
+      sink: this.sink,
+      found: markerText(found),
+      expected: markerText(known.at(-1))
+    })
+  }
+
   /** Opens the sink for a job that begins from nothing. */
   begin(marker: Marker): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
@@ -136,10 +166,7 @@ export class Applier {
         }
         if (at < 0) {
           at = yield* this.rewound(position, known)
-          if (at < 0) {
-            const expected = markerText(known.at(-1))
-            return yield* new SinkAheadOfCheckpoint({ job, sink: this.sink, found: markerText(found), expected })
-          }
+          if (at < 0) return yield* this.ahead(job, found, known)
         }
       }
       this.applied = known[at]!
@@ -174,7 +201,6 @@ export class Applier {
           yield* this.announce
           continue
         }
-        if (Cause.hasInterruptsOnly(exit.cause)) return yield* Effect.interrupt
         const fenced = Cause.findErrorOption(exit.cause)
         if (fenced._tag === "Some" && fenced.value instanceof SinkFenced) return yield* fenced.value
         this.failure = exit.cause

@@ -389,7 +389,9 @@ export const runAttempt = (
   component: Component,
   attempt: number,
   standing: PartStanding,
-  started: (attempt: Attempt) => Effect.Effect<void>
+  started: (attempt: Attempt) => Effect.Effect<void>,
+  /** At once when it fails, however long it takes to close what it has opened. */
+  lost: Effect.Effect<void>
 ): Effect.Effect<void, unknown, Exclude<Ambient, Scope>> =>
   Effect.scoped(Effect.gen(function*() {
     yield* environment.inlets.open(component, standing)
@@ -397,5 +399,5 @@ export const runAttempt = (
     for (const outlet of component.outlets) destinations.push(yield* environment.openOutlet(outlet, attempt))
     const self = new Attempt(environment, component, destinations, standing)
     yield* started(self)
-    yield* self.run
+    yield* Effect.onError(self.run, () => lost)
   }))

@@ -13,14 +13,13 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
 import type { Blob, CheckpointStore, Drop } from "../../CheckpointStore.ts"
-import { RowNotEncodable } from "../../FlowError.ts"
+import type { RowNotEncodable } from "../../FlowError.ts"
 import type { CheckpointStatus } from "../../JobStatus.ts"
 import type { Marker, Prepared } from "../../Sink.ts"
 import type { Statement } from "../../Sqlite.ts"
 import { packChunks } from "../checkpoint/chunks.ts"
 import { crcOf, sha256Hex } from "../checkpoint/digest.ts"
 import { type BlobReference, encodeManifest, format, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
-import { NotEncodable } from "../checkpoint/plain.ts"
 import { SegmentWriter } from "../checkpoint/segment.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Applier, Pending } from "./applier.ts"
@@ -90,6 +89,10 @@ export class Coordinator {
   private readonly epochs = TxRef.makeUnsafe(0)
   private readonly wanted = TxRef.makeUnsafe(0)
   private readonly failure = Deferred.makeUnsafe<never, unknown>()
+  /** Why there will be no epoch any more. */
+  private lost: Effect.Effect<never, unknown> | undefined
+  /** What the last epoch says that sinks are still to be given. */
+  isOwing: boolean
   private epoch: number
   private head: number
   private chain: ReadonlyArray<Link>
@@ -115,6 +118,7 @@ export class Coordinator {
     this.appliers = appliers
     this.epoch = this.head = launch.head
     this.chain = launch.chain
+    this.isOwing = outputBlobs.size > 0
     this.known = []
     for (const entry of launch.parts) this.known[entry.part] = entry
     this.kept = launch.kept
@@ -156,9 +160,14 @@ export class Coordinator {
    * belongs to it.
    */
   checkpoint(state: Ending, name?: string): Effect.Effect<number, unknown> {
-    const made = this.one.withPermits(1)(this.make(state, name)).pipe(
-      // What the picture took is nowhere else any more.
-      Effect.tapCause((cause) => Deferred.failCause(this.failure, cause))
+    const made = this.one.withPermits(1)(
+      Effect.suspend(() => this.lost ?? this.make(state, name)).pipe(
+        // What the picture took is nowhere else any more: nothing may be committed after it.
+        Effect.tapCause((cause) => {
+          this.lost ??= Effect.failCause(cause)
+          return Deferred.failCause(this.failure, cause)
+        })
+      )
     )
     return Effect.flatMap(Effect.forkIn(made, this.scope, { startImmediately: true }), Fiber.join)
   }
@@ -258,6 +267,7 @@ export class Coordinator {
       this.chain = chain
       this.known = entries
       this.kept = kept
+      this.isOwing = manifest.sinks.some(({ pending }) => pending.length > 0)
       this.committed++
       this.figures = {
         epoch,
@@ -281,13 +291,7 @@ export class Coordinator {
       for (const { attempt, cut } of captures) yield* attempt.acknowledge(cut.part)
       yield* TxRef.update(this.epochs, (n) => n + 1)
       return epoch
-    }).pipe(
-      Effect.catchDefect((defect) =>
-        defect instanceof NotEncodable
-          ? Effect.fail(new RowNotEncodable({ at: this.launch.job, problem: defect.message }))
-          : Effect.die(defect)
-      )
-    )
+    })
   }
 
   /**

@@ -1,9 +1,11 @@
 /** Turns the picture of a part into sections of segments, a slice at a time, so that nobody waits long for their turn. */
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
+import { RowNotEncodable } from "../../FlowError.ts"
 import { encodeColumn, encodeKeys } from "../checkpoint/columns.ts"
 import { noKey } from "../checkpoint/contents.ts"
 import type { PartEntry } from "../checkpoint/manifest.ts"
+import { NotEncodable } from "../checkpoint/plain.ts"
 import type { Section, SegmentWriter } from "../checkpoint/segment.ts"
 import type { Counts } from "../machine/operator.ts"
 import type { Graph } from "../plan/graph.ts"
@@ -71,7 +73,7 @@ export const encodePart = Effect.fnUntraced(function*(
   /** All of the tables, not only what was touched since the last cut. */
   isFull: boolean,
   segments: Segments
-): Effect.fn.Return<Omit<PartEntry, "flight">> {
+): Effect.fn.Return<Omit<PartEntry, "flight">, RowNotEncodable> {
   const operators: Array<OperatorEntry> = []
   for (const task of cut.tasks) {
     const { partition } = task
@@ -151,7 +153,7 @@ const encodeInput = (
   partition: number,
   rows: Rows,
   segments: Segments
-): Effect.Effect<void> => {
+): Effect.Effect<void, RowNotEncodable> => {
   const { inputs, label } = graph.operators[operator]!
   return encodeRows(label, partition, inputId(input), rows, rowCodec(graph, inputs[input]!), segments)
 }
@@ -165,10 +167,17 @@ const encodeRows = Effect.fnUntraced(function*(
   { keys, times, values, watermarks }: Rows,
   codec: RowCodec,
   { flight, opaque }: Segments
-): Effect.fn.Return<void> {
+): Effect.fn.Return<void, RowNotEncodable> {
   for (let from = 0; from < values.length; from += sliceRows) {
     const slice = values.slice(from, from + sliceRows)
     const to = from + slice.length
+    const written = yield* Effect.try({
+      try: () => slice.map((value, i) => keys[from + i] === aStep ? null : codec.toJson(value, opaque)),
+      catch: (cause) => {
+        if (cause instanceof NotEncodable) return new RowNotEncodable({ at: operator, problem: cause.message })
+        throw cause
+      }
+    })
     const section: Section = {
       operator,
       partition,
@@ -177,7 +186,7 @@ const encodeRows = Effect.fnUntraced(function*(
       isFull: false,
       count: slice.length,
       columns: [
-        encodeColumn(slice.map((value, i) => keys[from + i] === aStep ? null : codec.toJson(value, opaque))),
+        encodeColumn(written),
         encodeColumn(times.slice(from, to)),
         encodeKeys(keys.slice(from, to).map((key) => key ?? noKey)),
         encodeColumn(watermarks.slice(from, to))

@@ -89,12 +89,12 @@ export class Engine {
     return Effect.gen({ self: this }, function*() {
       const { context, parts, program, scope, settings, store } = this
       const started = this.started = yield* start(program, settings, store, parts, scope, context)
-      const { appliers, coordinator, isFinished, isFresh, standing } = started
+      const { coordinator, isFinished, isFresh, standing } = started
       this.isEnding = isFinished
       yield* Deferred.succeed(this.begun, started)
       if (isFinished) {
         yield* Effect.logInfo(`Job "${program.name}" has finished before: there is nothing to go on with`)
-        return yield* epochSinks.settled(appliers)
+        return yield* this.settle(started)
       }
       const deadLetters = yield* this.openDeadLetters(started)
       const environment = this.environment(started, isFresh, deadLetters)
@@ -105,7 +105,7 @@ export class Engine {
       this.isEnding = true
       yield* coordinator.checkpoint("finished")
       if (deadLetters?._tag === "AtOnce" && deadLetters.writer.end !== undefined) yield* deadLetters.writer.end
-      yield* epochSinks.settled(appliers)
+      yield* this.settle(started)
     }).pipe(
       Effect.onError((cause) => Deferred.failCause(this.begun, cause)),
       // What is durable has been promised: a job that fails hands it over if its sinks take it.
@@ -113,6 +113,17 @@ export class Engine {
       Effect.raceFirst(this.delivering),
       Effect.provideContext(this.context)
     )
+  }
+
+  /** Gives sinks all that they are owed, and makes a note of it: whoever runs the job again owes them nothing. */
+  private settle({ appliers, coordinator }: Started): Effect.Effect<void, unknown> {
+    return Effect.suspend(() => {
+      const { isOwing } = coordinator
+      return Effect.andThen(
+        epochSinks.settled(appliers),
+        isOwing ? Effect.asVoid(coordinator.checkpoint("finished")) : Effect.void
+      )
+    })
   }
 
   /** Gives sinks what is durable, if they take it soon. */

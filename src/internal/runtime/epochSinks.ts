@@ -2,6 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import type { Checkpoint } from "../../Checkpoint.ts"
 import { SinkStalled } from "../../FlowError.ts"
 import type { SinkFenced } from "../../Sink.ts"
 import { unpackChunks } from "../checkpoint/chunks.ts"
@@ -13,6 +14,18 @@ import { sound } from "./recovery.ts"
 
 /** By outlet; undefined is that of the dead letters. */
 export type Appliers = ReadonlyMap<number | undefined, Applier>
+
+/** Opens all sinks. */
+export const open = (appliers: Appliers): Effect.Effect<void, unknown> =>
+  Effect.forEach(appliers.values(), ({ opening }) => opening, { discard: true })
+
+/** Opens all sinks and makes sure that a job could go on from a checkpoint, without moving any of them. */
+export const check = (appliers: Appliers, job: string, { sinks }: Checkpoint): Effect.Effect<void, unknown> =>
+  Effect.forEach(appliers.values(), (applier) => {
+    const entry = sinks.find(({ sink }) => sink === applier.sink)
+    if (entry === undefined) return applier.opening
+    return applier.check(job, [entry.applied, ...entry.pending.map(({ marker }) => marker)])
+  }, { discard: true })
 
 /** Opens all sinks for a job that begins from nothing. */
 export const begin = (appliers: Appliers, lineage: string, epoch: number): Effect.Effect<void, unknown> =>

@@ -6,6 +6,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { SourceInvalid } from "../../FlowError.ts"
 import type { BufferStatus } from "../../JobStatus.ts"
@@ -170,6 +171,9 @@ export class Inlets {
           }
           this.splits.set(node.name, splits)
           const inlets: Array<Inlet> = []
+          // Those that outlive an attempt begin to read when all of them are open: there is no second first time.
+          const waiting: Array<Effect.Effect<unknown>> = []
+          const opened = yield* Scope.fork(this.jobScope)
           for (const split of splits) {
             const inlet = new Inlet({ split, capacity: this.prefetchRows, replayable: body.replayable })
             inlets.push(inlet)
@@ -188,10 +192,13 @@ export class Inlets {
               const reader = yield* body.open(split, standing?.position)
               yield* Effect.forkScoped(pump(node.name, inlet, reader))
             } else {
-              const reader = yield* Scope.provide(body.open(split, undefined), this.jobScope)
-              yield* Effect.forkIn(pump(node.name, inlet, reader), this.jobScope)
+              const reader = yield* Scope.provide(body.open(split, undefined), opened).pipe(
+                Effect.onError((cause) => Scope.close(opened, Exit.failCause(cause)))
+              )
+              waiting.push(Effect.forkIn(pump(node.name, inlet, reader), this.jobScope))
             }
           }
+          yield* Effect.all(waiting, { discard: true })
           return inlets
         })
       }

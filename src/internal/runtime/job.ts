@@ -150,8 +150,13 @@ export const launch: (
         Effect.forkIn(scope)
       )
     })
+    let wasPaused = false
     const stop = Effect.gen(function*() {
-      if (engine.state !== "running") return
+      if (engine.state !== "running") {
+        if (engine.state === "draining") yield* Effect.exit(Deferred.await(ended))
+        return
+      }
+      wasPaused = !intake.value
       yield* closeIntake
       const exit = yield* Effect.exit(engine.checkpoint("stopped"))
       if (Exit.isFailure(exit)) {
@@ -166,7 +171,7 @@ export const launch: (
       yield* Effect.exit(Deferred.await(ended))
     }).pipe(
       // Interrupted: the job goes on.
-      Effect.onError(() => openIntake)
+      Effect.onError(() => wasPaused ? Effect.void : openIntake)
     )
     return {
       await: Deferred.await(ended),

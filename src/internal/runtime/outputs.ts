@@ -82,6 +82,8 @@ export class Output {
   written = 0
   /** Rows that could not be written down, in this attempt: skipped, or sent to the dead letters. */
   refused = 0
+  /** Written down since the last cut, in bytes. */
+  openBytes = 0
   /** Waits because no more may be written down. */
   isStarved = false
   private readonly options: OutputOptions
@@ -97,10 +99,6 @@ export class Output {
     this.destination = options.destination
     const cursors = options.producers.map(() => atStart)
     this.record = TxRef.makeUnsafe<OutputRecord>({ version: 0, cursors, carried: 0, sheets: 0 })
-  }
-
-  get openBytes(): number {
-    return this.sheets.reduce((sum, { prepared }) => sum + (prepared?.bytes.length ?? 0), 0)
   }
 
   /** Runs until every producer has finished and all of its rows have been taken. */
@@ -147,6 +145,7 @@ export class Output {
     const count = this.record.value.sheets - this.firstSheet
     const sheets = this.sheets.splice(0, count)
     this.firstSheet += count
+    this.openBytes -= bytesOf(sheets)
     const prepared = sheets.flatMap(({ prepared }) => prepared === undefined ? [] : [prepared])
     return {
       prepared,
@@ -191,6 +190,7 @@ export class Output {
       // Nothing counts before the record says so: a cut may come at any moment.
       yield* Effect.suspend(() => {
         this.sheets.push(...sheets)
+        this.openBytes += bytesOf(sheets)
         return this.commit((record) => ({ ...after(record), sheets: record.sheets + sheets.length }))
       })
       yield* this.options.press
@@ -257,6 +257,9 @@ export class Output {
     return Effect.fail(new OperatorFailed({ operator: name, partition: 0, record: row, cause: error }))
   }
 }
+
+const bytesOf = (sheets: ReadonlyArray<Sheet>): number =>
+  sheets.reduce((sum, { prepared }) => sum + (prepared?.bytes.length ?? 0), 0)
 
 /** Writes dead letters down, whatever their originals are. */
 export const lettersOf = (applier: Applier, letters: ReadonlyArray<DeadLetter>): ReadonlyArray<Prepared> => {

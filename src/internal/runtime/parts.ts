@@ -100,16 +100,19 @@ export class Parts {
       this.lost[id] = false
       return this.turn
     }
+    const lost = Effect.suspend(() => {
+      this.lost[id] = true
+      return this.turn
+    })
     return Effect.gen({ self: this }, function*() {
       let failures: ReadonlyArray<number> = []
       for (let attempt = 1;; attempt++) {
         const from = yield* standing(id)
-        const running = runAttempt(environment, component, attempt, from, started)
+        const running = runAttempt(environment, component, attempt, from, started, lost)
         const exit = yield* Effect.exit(Effect.provideContext(running, context))
         if (Exit.isSuccess(exit)) return
         // A job that is interrupted does not come here: an interruption seen here came from a source or a sink.
-        this.lost[id] = true
-        yield* this.turn
+        yield* lost
         const now = yield* Clock.currentTimeMillis
         failures = [...failures.filter((time) => time > now - withinMillis || time === now), now]
         if (failures.length > max) return yield* Effect.failCause(exit.cause)

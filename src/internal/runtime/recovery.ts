@@ -88,15 +88,28 @@ export const sound = <A>(read: () => A): Effect.Effect<A, Malformed> =>
     }
   })
 
+/** The manifest of an epoch, or what is wrong with it. That a store cannot answer now says nothing of what it holds. */
+export const readManifest = (
+  store: Store,
+  job: string,
+  epoch: number
+): Effect.Effect<Manifest | Malformed, CheckpointStoreError> =>
+  store.manifest(job, epoch).pipe(
+    Effect.flatMap(Option.match({
+      onNone: () => Effect.fail(new Malformed("its manifest is missing")),
+      onSome: (bytes) => sound(() => decodeManifest(bytes))
+    })),
+    Effect.catchIf((failure) => damageOf(failure) !== undefined, (failure) => Effect.succeed(damageOf(failure)!))
+  ) as Effect.Effect<Manifest | Malformed, CheckpointStoreError>
+
 /** One committed epoch, read in full. */
 export const readEpoch = Effect.fnUntraced(function*(
   store: Store,
   job: string,
   epoch: number
 ): Effect.fn.Return<Omit<Recovered, "isHead">, CheckpointStoreError | Malformed> {
-  const bytes = yield* store.manifest(job, epoch)
-  if (Option.isNone(bytes)) return yield* Effect.fail(new Malformed("its manifest is missing"))
-  const manifest = yield* sound(() => decodeManifest(bytes.value))
+  const manifest = yield* readManifest(store, job, epoch)
+  if (manifest instanceof Malformed) return yield* Effect.fail(manifest)
   if (manifest.job !== job || manifest.epoch !== epoch) {
     const told = `its manifest is that of epoch ${manifest.epoch} of job "${manifest.job}"`
     return yield* Effect.fail(new Malformed(told))
@@ -123,18 +136,21 @@ export const recover = Effect.fnUntraced(function*(
   const kept: Array<Kept> = []
   let from: Recovered | undefined
   let newest: Malformed | undefined
+  let hasBegun = false
   for (const [i, { epoch }] of committed.entries()) {
-    const manifest = yield* Effect.option(Effect.flatMap(
-      store.manifest(job, epoch),
-      (bytes) => sound(() => decodeManifest(Option.getOrElse(bytes, () => new Uint8Array(0))))
-    ))
-    kept.push({
-      epoch,
-      blobs: Option.match(manifest, { onNone: () => [], onSome: blobsOf }),
-      base: Option.match(manifest, { onNone: () => epoch, onSome: ({ chain }) => chain[0]?.epoch ?? 0 }),
-      isNamed: Option.exists(manifest, ({ name }) => name !== undefined)
-    })
-    if (from !== undefined || isAfresh) continue
+    const manifest = yield* readManifest(store, job, epoch)
+    // What is damaged stands for no base, or it would take the place of one that could be used.
+    kept.push(
+      manifest instanceof Malformed
+        ? { epoch, blobs: [], base: 0, isNamed: false }
+        : {
+          epoch,
+          blobs: blobsOf(manifest),
+          base: manifest.chain[0]?.epoch ?? 0,
+          isNamed: manifest.name !== undefined
+        }
+    )
+    if (from !== undefined || isAfresh || hasBegun) continue
     const read = yield* readEpoch(store, job, epoch).pipe(
       Effect.map((recovered): Recovered | Malformed => ({ ...recovered, isHead: i === 0 })),
       Effect.catch((failure) => {
@@ -142,12 +158,14 @@ export const recover = Effect.fnUntraced(function*(
         return damage === undefined ? Effect.fail(failure as CheckpointStoreError) : Effect.succeed(damage)
       })
     )
-    // To go back to the beginning would be to start afresh, which nobody has asked for.
-    if (!(read instanceof Malformed) && (i === 0 || read.manifest.chain.length > 0)) from = read
-    else if (read instanceof Malformed) {
+    if (read instanceof Malformed) {
       newest ??= read
       yield* Effect.logWarning(`Job "${job}" passes over epoch ${epoch}: ${read.message}`)
+      continue
     }
+    // To go back to the beginning would be to start afresh, which nobody has asked for; what lies before was given up.
+    hasBegun = read.manifest.chain.length === 0
+    if (i === 0 || !hasBegun) from = read
   }
   const head = committed[0]?.epoch ?? 0
   if (from === undefined && newest !== undefined) {

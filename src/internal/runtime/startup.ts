@@ -3,7 +3,6 @@ import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type Checkpoint, Start } from "../../Checkpoint.ts"
 import type { CheckpointStore } from "../../CheckpointStore.ts"
@@ -11,7 +10,8 @@ import { CheckpointRefused } from "../../FlowError.ts"
 import * as Plan from "../../Plan.ts"
 import type { Sink } from "../../Sink.ts"
 import { Tables } from "../checkpoint/contents.ts"
-import { decodeManifest, encodeManifest, format, type Manifest } from "../checkpoint/manifest.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
+import { encodeManifest, format, type Manifest } from "../checkpoint/manifest.ts"
 import { Applier } from "./applier.ts"
 import { Coordinator } from "./coordinator.ts"
 import * as epochSinks from "./epochSinks.ts"
@@ -19,7 +19,8 @@ import { importValue } from "./importing.ts"
 import type { Program, Settings } from "./job.ts"
 import type { Parts } from "./parts.ts"
 import { commitSurely, patient } from "./patience.ts"
-import { newLineage, partContents, readBlob, readTables, recover, type Recovered, sound } from "./recovery.ts"
+import { newLineage, partContents, readBlob, readManifest, readTables, recover, type Recovered } from "./recovery.ts"
+import { deadLetterCodec, type RowCodec, rowCodec } from "./rowCodec.ts"
 import { type PartStanding, standingOf, unstarted } from "./standing.ts"
 
 /** Sources without positions have forgotten what they gave after an epoch that is not the last. */
@@ -42,6 +43,21 @@ const refuseForgotten = (job: string, graph: Program["graph"], epoch: number): E
       })
     )
   })
+
+/**
+ * What a checkpoint must share with the job that goes on from it. Where a sink writes may change, because it remembers itself
+ * how far it has come; not whether its rows wait for their epochs.
+ */
+const fingerprintOf = (name: string, graph: Program["graph"], deadLetters: Program["deadLetters"]): string => {
+  const plan = Plan.fromGraph(name, graph)
+  const delivery = (byEpoch: boolean) => byEpoch ? "by epoch" : "at once"
+  const letters = deadLetters && { output: "dead letters", reason: delivery(deadLetters.openEpochs !== undefined) }
+  return Plan.fingerprint({
+    ...plan,
+    sinks: plan.sinks.map((sink, i) => ({ ...sink, details: delivery(graph.outlets[i]!.byEpoch) })),
+    discarded: letters === undefined ? plan.discarded : [...plan.discarded, letters]
+  })
+}
 
 /** The first epoch of a job: nothing has happened, and sinks are about to begin. */
 const beginning = Effect.fnUntraced(function*(
@@ -78,34 +94,35 @@ const beginning = Effect.fnUntraced(function*(
   return { manifest, tables: new Tables(), blobs: new Map(), isHead: true }
 })
 
-/** Makes a checkpoint that the program brings the head of the store, unless the store has gone on from it before. */
-const takeIn = Effect.fnUntraced(function*(
+/**
+ * Whether a checkpoint that the program brings is to become the head of the store: not if the store has gone on from it
+ * before. One of another job, or of another plan, is refused before the store has it, where it would be in the way.
+ */
+const isToTakeIn = Effect.fnUntraced(function*(
   store: CheckpointStore["Service"],
   job: string,
   fingerprint: string,
-  attempt: number,
   isAfresh: boolean,
   value: Checkpoint
-): Effect.fn.Return<void, unknown> {
+): Effect.fn.Return<boolean, unknown> {
   const problem = value.job !== job
     ? `it is one of job "${value.job}"`
     : value.fingerprint !== fingerprint
     ? "it was written by a job with another plan"
     : undefined
-  // Before the store has it: there it would be in the way of what is there.
   if (problem !== undefined) {
     const remedy = "Give Checkpoint.layer a checkpoint of this job, as its program is now"
     return yield* new CheckpointRefused({ job, epoch: value.epoch, problem, remedy })
   }
-  const [head] = yield* store.list(job)
-  if (head !== undefined && !isAfresh) {
-    const bytes = yield* store.manifest(job, head.epoch)
-    const known = yield* Effect.option(sound(() => decodeManifest(Option.getOrElse(bytes, () => new Uint8Array()))))
-    const is = (at: { readonly lineage: string; readonly epoch: number } | undefined) =>
-      at?.lineage === value.lineage && at.epoch === value.epoch
-    if (Option.isSome(known) && (is(known.value) || is(known.value.imported))) return
+  if (isAfresh) return true
+  const is = (at: { readonly lineage: string; readonly epoch: number } | undefined) =>
+    at?.lineage === value.lineage && at.epoch === value.epoch
+  // Of the newest that can be read: a damaged head must not take the job back to where the program began.
+  for (const { epoch } of yield* store.list(job)) {
+    const manifest = yield* readManifest(store, job, epoch)
+    if (!(manifest instanceof Malformed)) return !is(manifest) && !is(manifest.imported)
   }
-  yield* importValue(store, { attempt, head: head?.epoch ?? 0, lineage: yield* newLineage }, value)
+  return true
 })
 
 /** A job that can begin, or one that has nothing left to do. */
@@ -128,32 +145,40 @@ export const start = Effect.fnUntraced(function*(
   context: Context.Context<FileSystem.FileSystem>
 ): Effect.fn.Return<Started, unknown> {
   const store = patient(hasty)
-  const plan = Plan.fromGraph(name, graph)
-  // Where a sink writes may change: it remembers itself how far it has come.
-  const fingerprint = Plan.fingerprint({ ...plan, sinks: plan.sinks.map((sink) => ({ ...sink, details: "" })) })
+  const fingerprint = fingerprintOf(name, graph, deadLetters)
   const attempt = yield* store.acquire(name)
-  const isAfresh = settings.start === "afresh"
-  const value = yield* Start
-  if (value !== undefined) yield* takeIn(store, name, fingerprint, attempt, isAfresh, value)
-  const imported = value && { lineage: value.lineage, epoch: value.epoch }
-  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined)
-  const { kept } = recovery
 
   const appliers = new Map<number | undefined, Applier>()
-  const applier = (label: string, sink: Sink<never, unknown, unknown>) =>
+  const applier = (label: string, sink: Sink<never, unknown, unknown>, codec: RowCodec) =>
     new Applier(
       label,
       // The context holds what the sink asks for: the type of `Job.run` has seen to it.
-      Effect.provideContext(sink.openEpochs!({ job: name, sink: label }), context as never) as never,
+      Effect.provideContext(sink.openEpochs!({ job: name, sink: label, codec }), context as never) as never,
       store.isDurable,
       jobScope
     )
-  graph.outlets.forEach(({ byEpoch, name: label, sink }, outlet) => {
-    if (byEpoch) appliers.set(outlet, applier(label, sink))
+  graph.outlets.forEach(({ byEpoch, name: label, port, sink }, outlet) => {
+    if (byEpoch) appliers.set(outlet, applier(label, sink, rowCodec(graph, port)))
   })
-  if (deadLetters?.openEpochs !== undefined) appliers.set(undefined, applier("dead letters", deadLetters))
+  if (deadLetters?.openEpochs !== undefined) {
+    appliers.set(undefined, applier("dead letters", deadLetters, deadLetterCodec))
+  }
 
-  // Before any sink begins anew the store knows of it: a crash in between finds the beginning, not the end of the last run.
+  const isAfresh = settings.start === "afresh"
+  const value = yield* Start
+  const imported = value && { lineage: value.lineage, epoch: value.epoch }
+  if (value !== undefined && (yield* isToTakeIn(store, name, fingerprint, isAfresh, value))) {
+    // Sinks first: a checkpoint that they cannot go on from must not become the head.
+    yield* epochSinks.check(appliers, name, value)
+    const [head] = yield* store.list(name)
+    yield* importValue(hasty, { attempt, head: head?.epoch ?? 0, lineage: yield* newLineage }, value)
+  }
+  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined)
+  const { kept } = recovery
+
+  // A job that begins anew opens its sinks first: one that cannot be opened leaves the store as it was. And before any of
+  // them begins anew the store knows of it: a crash in between finds the beginning, not the end of the last run.
+  if (recovery.from === undefined) yield* epochSinks.open(appliers)
   const sinks = Array.from(appliers.values(), ({ sink }) => sink)
   const from = recovery.from ?? (yield* beginning(store, {
     job: name,
