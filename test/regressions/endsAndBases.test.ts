@@ -4,7 +4,7 @@ import { Deferred, Effect, Exit, Fiber, Layer, Scope } from "effect"
 import { CheckpointStore, Flow, Job, Sink, Source } from "millrace"
 import { memoryStore } from "../../src/internal/stores/memoryStore.ts"
 import { settle, until } from "../support/jobs.ts"
-import { endOf, eventually, hasSeen, numbers, Patient, Rationed, Ward } from "../support/sickness.ts"
+import { eventually, hasSeen, numbers, Patient, Rationed, Ward } from "../support/sickness.ts"
 
 it.effect("an epoch queued behind one that fails, while the job waits for its sinks for the last time", () => {
   const inner = memoryStore()
@@ -39,9 +39,9 @@ it.effect("an epoch queued behind one that fails, while the job waits for its si
     yield* ration.allow(20)
     yield* eventually(handle, hasSeen("passed", 20))
     yield* settle
-    const a = yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
+    yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
     yield* settle
-    const b = yield* Effect.forkChild(handle.stop, { startImmediately: true })
+    yield* Effect.forkChild(handle.stop, { startImmediately: true })
     yield* settle
     yield* Deferred.succeed(go, undefined)
     yield* Scope.close(scope, Exit.void)

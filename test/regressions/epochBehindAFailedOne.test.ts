@@ -41,9 +41,9 @@ it.effect("an epoch queued behind one that fails", () => {
     const handle = yield* Scope.provide(Job.launch(w.job, { checkpointEvery: "1 hour" }), scope)
     yield* eventually(handle, hasSeen("passed", 10))
     yield* settle
-    const a = yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
+    yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
     yield* settle
-    const b = yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
+    yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
     yield* settle
     yield* Deferred.succeed(w.go, undefined)
     yield* endOf(yield* Effect.forkChild(handle.await))
@@ -62,7 +62,7 @@ it.effect("the last epoch behind one that fails", () => {
     const handle = yield* Job.launch(w.job, { checkpointEvery: "1 hour" })
     yield* eventually(handle, hasSeen("passed", 10))
     yield* settle
-    const a = yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
+    yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
     yield* settle
     yield* w.ration.allow(20)
     yield* eventually(handle, hasSeen("passed", 20))

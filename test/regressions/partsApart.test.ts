@@ -36,7 +36,7 @@ it.effect("a part that fails and is slow to close does not stop the others", () 
     ])
     const handle = yield* Job.launch(job, { checkpointEvery: "1 hour", restarts: atOnce })
     yield* eventually(handle, hasSeen("passed", 10))
-    const cp = yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
+    yield* Effect.forkChild(handle.checkpoint, { startImmediately: true })
     yield* settle
     yield* ration.allow(50)
     for (let i = 0; i < 20; i++) yield* settle
@@ -86,7 +86,7 @@ it.effect("a sink by epoch that interrupts itself is tried again", () =>
     const sink = Sink.upsert<number, never, never>(() => calls++ === 0 ? Effect.interrupt : Effect.void)
     const job = Job.make("job", [Flow.from("n", Source.memory([1])).pipe(Flow.to("out", sink))])
     const fiber = yield* Effect.forkChild(Effect.exit(Effect.scoped(Effect.flatMap(Job.launch(job), (h) => h.await))))
-    const exit = yield* endOf(fiber)
+    yield* endOf(fiber)
     assert.strictEqual(calls, 2)
   }).pipe(Effect.provide(CheckpointStore.layerMemory)))
 
