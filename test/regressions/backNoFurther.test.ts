@@ -19,7 +19,7 @@ const world = (allowed = 10) => {
   ])
   return { ration, rows, job }
 }
-const step = (w: ReturnType<typeof world>, handle: Job.Handle<unknown>, to: number, from: number) =>
+const step = (w: ReturnType<typeof world>, handle: Job.Handle<unknown>, to: number) =>
   Effect.gen(function*() {
     yield* w.ration.allow(to)
     yield* eventually(handle, hasSeen("passed", to))
@@ -36,7 +36,7 @@ it.live("file store: a damaged head manifest leaves the savepoint reachable, and
       const handle = yield* Job.launch(w.job, { checkpointEvery: "1 hour" })
       yield* eventually(handle, hasSeen("passed", 10))
       const value = yield* handle.savepoint("precious")
-      yield* step(w, handle, 20, 10)
+      yield* step(w, handle, 20)
       return value
     }))
     const home = Path.join(folder, "job-job")
@@ -72,7 +72,7 @@ it.effect("a damaged head does not take a job with a layer back to where the lay
     const layered = Effect.provide(Checkpoint.layer(value))
     yield* layered(Effect.scoped(Effect.gen(function*() {
       const handle = yield* Job.launch(w.job, { checkpointEvery: "1 hour" })
-      for (const to of [20, 30, 40, 50]) yield* step(w, handle, to, 0)
+      for (const to of [20, 30, 40, 50]) yield* step(w, handle, to)
     })))
     const head = ward.commits.at(-1)!.epoch
     ward.isManifestDamaged = (epoch) => epoch === head
