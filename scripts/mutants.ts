@@ -31,7 +31,7 @@ const test = (
     const vitest = Path.join(folder, "node_modules/vitest/vitest.mjs")
     const child = spawn(process.execPath, [vitest, "run", "--bail=1", "--reporter=dot", ...files], {
       cwd: folder,
-      env: { ...process.env, NO_COLOR: "1", MILLRACE_RUNS: process.env["MILLRACE_RUNS"] ?? "1" }
+      env: { ...process.env, NO_COLOR: "1", MILLRACE_RUNS: process.env["MILLRACE_RUNS"] ?? "1", MILLRACE_SHRINK: "off" }
     })
     let output = ""
     child.stdout.on("data", (data) => output += data)
