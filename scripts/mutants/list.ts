@@ -23,19 +23,15 @@ const byRestarts = (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({
   tests: ["test/laws", "test/Supervision.test.ts", "test/regressions/generatorState.test.ts"]
 })
 
-/** Caught by crashes, restarts and rescaling. */
-const byRecovery = (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({
+/** Caught by the tests named: by crashes, restarts and rescaling. */
+const by = (tests: ReadonlyArray<string>) => (name: string, ...edits: ReadonlyArray<Edit>): Mutant => ({
   name,
   edits,
-  tests: [
-    "test/recovery",
-    "test/laws",
-    "test/machine",
-    "test/Supervision.test.ts",
-    "test/Endings.test.ts",
-    "test/SickSinks.test.ts"
-  ]
+  tests: tests.map((test) => `test/${test}.test.ts`)
 })
+const byCrashes = by(["recovery/everySideEffect"])
+const byVectors = by(["recovery/vectors"])
+const byRestores = by(["Checkpoint", "machine/restoring", "Endings"])
 
 export const mutants: ReadonlyArray<Mutant> = [
   byLaws(
@@ -128,7 +124,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     edit("runtime/inlet.ts", "this.trim(Math.min(this.acknowledged, this.consumed))", "this.trim(this.consumed)"),
     edit("runtime/inlet.ts", "if (this.replayable && !this.isWhole) this.trim(cursor)", "this.trim(cursor)")
   ),
-  byRestarts(
+  by(["regressions/generatorState"])(
     "the watermark generator starts anew after a restart",
     edit("runtime/task.ts", "if (split.generator !== undefined) input.generator?.restore(split.generator)", "")
   ),
@@ -136,7 +132,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     "states are not restored",
     edit("runtime/task.ts", "else timed.restore(standing.machine(timed.label), standing.owns)", "")
   ),
-  byRecovery(
+  byVectors(
     "sources forget before the epoch is durable",
     edit(
       "runtime/coordinator.ts",
@@ -149,21 +145,21 @@ export const mutants: ReadonlyArray<Mutant> = [
       "inlet.acknowledge(tasks[i]!.splits[j]!.cursor + 1)"
     )
   ),
-  byRecovery(
+  byCrashes(
     "what waits for a sink is forgotten on recovery",
     edit("runtime/applier.ts", "this.waiting = pending.slice(at)", "this.waiting = []")
   ),
-  byRecovery(
+  byCrashes(
     "sinks are not asked where they stand",
     edit("runtime/applier.ts", "at = known.findIndex((marker) => isAt(found, marker))", "at = 0"),
     edit("plan/SinkFenced.ts", "if (isSame(found, to)) return true", ""),
     edit("plan/SinkFenced.ts", "return standsAt(found, from) ? false", "return true ? false")
   ),
-  byRecovery(
+  by(["laws/recovery"])(
     "a restart does not wait for the epoch under way",
     edit("runtime/startup.ts", "coordinator.between(Effect.gen(function*() {", "(Effect.gen(function*() {")
   ),
-  byRecovery(
+  byVectors(
     "rows under way are not in the checkpoint",
     edit(
       "runtime/encoding.ts",
@@ -171,16 +167,16 @@ export const mutants: ReadonlyArray<Mutant> = [
       "for (const { channels, input, operator, partition, start } of []) {"
     )
   ),
-  byRecovery(
+  byRestores(
     "only what was touched is in a new base",
     edit("runtime/coordinator.ts", "encodePart(graph, part, isBase,", "encodePart(graph, part, false,")
   ),
-  byRecovery(
+  byCrashes(
     "an epoch is given to sinks before it is durable",
     edit(
       "runtime/coordinator.ts",
-      "yield* commitSurely(store, { job,",
-      "for (const [applier, application] of pending) yield* applier.enqueue(application, false)\n      pending.clear()\n      yield* commitSurely(store, { job,"
+      "yield* commitSurely(store, {\n        job,",
+      "for (const [applier, application] of pending) {\n        applier.enqueue(application, false)\n        yield* applier.announce\n      }\n      pending.clear()\n      yield* commitSurely(store, {\n        job,"
     ),
     edit(
       "runtime/coordinator.ts",
@@ -188,11 +184,11 @@ export const mutants: ReadonlyArray<Mutant> = [
       "const pending = new Map(yield* this.applications(epoch, captures))"
     )
   ),
-  byRecovery(
+  byRestores(
     "keys have another home after a restore",
     edit("runtime/standing.ts", "owns: areWhole ? () => true : isOurs,", "owns: () => true,")
   ),
-  byRecovery(
+  byRestores(
     "floors are forgotten",
     edit(
       "machine/regrouped.ts",
