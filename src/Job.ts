@@ -214,7 +214,11 @@ export interface Handle<out E = never> {
    * a value, which `Checkpoint.writeFile` and `Checkpoint.layer` take.
    */
   readonly savepoint: (name: string) => Effect.Effect<Checkpoint, E | JobError | JobNotRunning>
-  /** Takes a checkpoint and ends the job, leaving event time where it is: open windows stay open in the checkpoint. */
+  /**
+   * Lets what was taken in come to the ends of its flows, takes a checkpoint and ends the job, leaving event time where it is:
+   * open windows stay open in the checkpoint. It waits 5 s for rows under way and 5 s for sinks; both are served when the job
+   * goes on.
+   */
   readonly stop: Effect.Effect<void, E | JobError>
   /** Takes in nothing more, moves event time to the end, so that every window fires, and waits until all is written. */
   readonly drain: Effect.Effect<void, E | JobError>

@@ -151,7 +151,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byCrashes(
     "sinks are not asked where they stand",
-    edit("runtime/applier.ts", "at = known.findIndex((marker) => isAt(found, marker))", "at = 0"),
+    edit("runtime/applier.ts", "at = known.findIndex((marker) => standsAt(found, marker))", "at = 0"),
     edit("plan/SinkFenced.ts", "if (isSame(found, to)) return true", ""),
     edit("plan/SinkFenced.ts", "return standsAt(found, from) ? false", "return true ? false")
   ),

@@ -8,7 +8,7 @@ import * as fc from "fast-check"
 import * as CheckpointStore from "../../src/CheckpointStore.ts"
 import { JobNotRunning } from "../../src/FlowError.ts"
 import { decodeManifest, type Manifest } from "../../src/internal/checkpoint/manifest.ts"
-import { rowCodec } from "../../src/internal/plan/preparedRows.ts"
+import { preparedRows } from "../../src/internal/plan/preparedRows.ts"
 import { launch, type RunningJob, type Settings } from "../../src/internal/runtime/job.ts"
 import { partContents, readBlob, readTables } from "../../src/internal/runtime/recovery.ts"
 import { memoryStore } from "../../src/internal/stores/memoryStore.ts"
@@ -167,7 +167,7 @@ export class Ledger {
   readonly sink: Sink.Sink<unknown, unknown>
 
   constructor() {
-    const { prepare, rowsOf } = rowCodec<unknown>(undefined)
+    const { prepare, rowsOf } = preparedRows<unknown>(undefined)
     const here = () => this.places.at(-1)?.marker
     const move = (sink: string, after: Sink.Marker | undefined, marker: Sink.Marker, change: () => void) =>
       Effect.suspend(() => {

@@ -36,6 +36,15 @@ export type Counts = { -readonly [Name in keyof JobStatus.Counts]: number }
 
 export const noCounts = (): Counts => ({ in: 0, out: 0, late: 0, partlyLate: 0, outside: 0, skipped: 0, dead: 0 })
 
+const countNames = Object.keys(noCounts()) as ReadonlyArray<keyof Counts>
+
+/** The counts of two places of one operator as one. */
+export const sumOf = (known: Readonly<Counts> | undefined, more: Readonly<Counts>): Counts => {
+  const sum = { ...more }
+  if (known !== undefined) { for (const count of countNames) sum[count] += known[count] }
+  return sum
+}
+
 /** A record on which user code threw. */
 export interface Failure {
   readonly error: unknown

@@ -17,7 +17,7 @@ export const isSame = (a: Marker | undefined, b: Marker | undefined): boolean =>
   standsAt(a, b) && a?.digest === b?.digest
 
 /** Whether a marker is at an epoch, whatever its rows: the digest tells repeats apart, not places. */
-const standsAt = (found: Marker | undefined, at: Marker | undefined): boolean =>
+export const standsAt = (found: Marker | undefined, at: Marker | undefined): boolean =>
   found?.lineage === at?.lineage && found?.epoch === at?.epoch
 
 /** Whether a sink has made a move before, whose answer was lost; if it has not, it must stand where the move begins. */

@@ -1,7 +1,7 @@
 /** Rows and a marker in memory, which live as long as the process. */
 import * as Effect from "effect/Effect"
 import type { EpochOpening, EpochWriter, Marker, Opening, SinkPosition, Writer } from "../../Sink.ts"
-import { rowCodec } from "./preparedRows.ts"
+import { preparedRows } from "./preparedRows.ts"
 import { hasMoved, isSame, type SinkFenced } from "./SinkFenced.ts"
 
 /** Where the sink stood, and how many rows it held there. */
@@ -29,7 +29,7 @@ export class MemoryRows<A> {
   readonly openEpochs = (
     opening: EpochOpening
   ): Effect.Effect<EpochWriter<A> & { readonly position: SinkPosition }> => {
-    const { prepare, rowsOf } = rowCodec<A>(undefined, opening.codec)
+    const { prepare, rowsOf } = preparedRows<A>(undefined, opening.codec)
     /** Without a pause between looking and moving, in which another writer could move. */
     const move = (from: Marker | undefined, to: Marker, change: () => void): Effect.Effect<void, SinkFenced> =>
       Effect.suspend(() => {

@@ -3,7 +3,7 @@ import * as Schema from "effect/Schema"
 import type { EpochOpening, Prepared } from "../../Sink.ts"
 import { fromJson, toJson } from "../checkpoint/plain.ts"
 
-export interface RowCodec<A> {
+export interface PreparedRows<A> {
   readonly prepare: (rows: ReadonlyArray<A>) => Prepared
   readonly rowsOf: (prepared: Prepared) => ReadonlyArray<A>
 }
@@ -22,10 +22,10 @@ const isByFlow = (json: Schema.Json): json is { readonly [escape]: readonly [str
  * As a JSON array by the schema. Without one as plain data; what is none in the words of the flow, and by reference if it has
  * none for it either.
  */
-export const rowCodec = <A>(
+export const preparedRows = <A>(
   schema: Schema.Codec<A, unknown> | undefined,
   flow?: EpochOpening["codec"]
-): RowCodec<A> => {
+): PreparedRows<A> => {
   if (schema === undefined) {
     const written = (row: A, opaque: Array<unknown>): Schema.Json => {
       if (flow === undefined) return toJson(row, opaque)

@@ -18,6 +18,7 @@ import {
   SinkFenced,
   type SinkPosition
 } from "../../Sink.ts"
+import { standsAt } from "../plan/SinkFenced.ts"
 import { waitUntil } from "./inlet.ts"
 
 /** An epoch's rows for the sink, and what they weigh. */
@@ -32,9 +33,6 @@ const nowhere: Marker = { lineage: "", epoch: 0, digest: "" }
 
 export const markerText = (marker: Marker | undefined): string =>
   marker === undefined ? "the beginning" : `epoch ${marker.epoch} of ${marker.lineage}`
-
-const isAt = (a: Marker | undefined, b: Marker): boolean =>
-  a !== undefined && a.lineage === b.lineage && a.epoch === b.epoch
 
 const longestPauseMillis = 5000
 
@@ -107,16 +105,16 @@ export class Applier {
 
   /** Opens the sink. */
   get opening(): Effect.Effect<void, unknown> {
-    return Effect.asVoid(this.reopen)
+    return Effect.asVoid(this.opened)
   }
 
   /** Opens the sink and makes sure that a job could go on from one of these places, without moving it. */
   check(job: string, known: ReadonlyArray<Marker>): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
-      const { position } = yield* this.reopen
+      const { position } = yield* this.opened
       if (position === undefined) return
       const found = yield* position.current
-      if (found === undefined ? position.isVolatile : known.some((marker) => isAt(found, marker))) return
+      if (found === undefined ? position.isVolatile : known.some((marker) => standsAt(found, marker))) return
       const { knows } = position
       if (found !== undefined && position.rewind !== undefined) {
         if (knows === undefined) return
@@ -138,8 +136,8 @@ export class Applier {
   /** Opens the sink for a job that begins from nothing. */
   begin(marker: Marker): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
-      const writer = yield* this.reopen
-      if (writer.position !== undefined) yield* writer.position.begin(marker, yield* writer.position.current)
+      const { position } = yield* this.opened
+      if (position !== undefined) yield* position.begin(marker, yield* position.current)
       this.applied = this.next = marker
     })
   }
@@ -150,12 +148,12 @@ export class Applier {
    */
   resume(job: string, applied: Marker, pending: ReadonlyArray<Pending>): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
-      const { position } = yield* this.reopen
+      const { position } = yield* this.opened
       const known = [applied, ...pending.map(({ marker }) => marker)]
       let at = 0
       if (position !== undefined) {
         const found = yield* position.current
-        at = known.findIndex((marker) => isAt(found, marker))
+        at = known.findIndex((marker) => standsAt(found, marker))
         if (at < 0 && found === undefined && position.isVolatile) {
           // What it held is gone with the process that held it.
           yield* Effect.logWarning(
@@ -218,11 +216,12 @@ export class Applier {
   }
 
   private apply(pending: Pending): Effect.Effect<void, unknown> {
-    return Effect.suspend(() =>
-      this.writer === undefined
-        ? Effect.flatMap(this.reopen, (writer) => writer.apply(pending))
-        : this.writer.apply(pending)
-    )
+    return Effect.flatMap(this.opened, (writer) => writer.apply(pending))
+  }
+
+  /** As it is open, or opened now. */
+  private get opened(): Effect.Effect<EpochWriter<unknown, unknown>, unknown> {
+    return Effect.suspend(() => this.writer === undefined ? this.reopen : Effect.succeed(this.writer))
   }
 
   /** Tells who waits that something has changed. */

@@ -149,6 +149,18 @@ export class Attempt {
     return this.runners.map(({ record }) => TxRef.get(record))
   }
 
+  /** Nothing that was taken in is on its way any more: outputs have it, or state, or it was refused. */
+  get isIdle(): boolean {
+    return this.isSettled
+      && this.runners.every(({ out, record, task }) => !task.hasWork(record.value, false, out))
+      && this.outputs.every(({ isIdle }) => isIdle)
+  }
+
+  /** What to read to hear of everything that can make a part idle. */
+  get moves(): ReadonlyArray<Effect.Effect<unknown>> {
+    return [...this.steps, ...this.outputs.map(({ record }) => TxRef.get(record))]
+  }
+
   /** A picture of everything, when nobody is in step. */
   capture(): AttemptCut {
     const { layout } = this.environment

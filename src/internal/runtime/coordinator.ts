@@ -12,15 +12,16 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
-import type { Blob, CheckpointStore, Drop } from "../../CheckpointStore.ts"
+import type { CheckpointStore, Drop } from "../../CheckpointStore.ts"
 import type { RowNotEncodable } from "../../FlowError.ts"
 import type { CheckpointStatus } from "../../JobStatus.ts"
 import type { Marker, Prepared } from "../../Sink.ts"
 import type { Statement } from "../../Sqlite.ts"
 import { packChunks } from "../checkpoint/chunks.ts"
-import { crcOf, sha256Hex } from "../checkpoint/digest.ts"
+import { sha256Hex } from "../checkpoint/digest.ts"
 import { type BlobReference, encodeManifest, format, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
 import { SegmentWriter } from "../checkpoint/segment.ts"
+import { Shelf } from "../checkpoint/shelf.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Applier, Pending } from "./applier.ts"
 import type { Attempt, AttemptCut } from "./component.ts"
@@ -181,23 +182,17 @@ export class Coordinator {
       const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions } = launch
       const isBase = this.isBaseDue(captures)
 
-      const blobs: Array<Blob> = []
+      const shelf = new Shelf(epoch)
       const opaque: Array<unknown> | undefined = store.isDurable ? undefined : []
-      const add = (kind: string, all: ReadonlyArray<Uint8Array>, opaque?: ReadonlyArray<unknown>) =>
-        all.map((bytes, n): BlobReference => {
-          const id = `${epoch}.${kind}-${n}`
-          blobs.push({ id, bytes, opaque })
-          return { id, bytes: bytes.length, crc: crcOf(bytes) }
-        })
 
       const tables = new SegmentWriter(blobBytes)
       const entries: Array<PartEntry | undefined> = this.known.slice()
       for (const { cut: { part } } of captures) {
         const flight = new SegmentWriter(blobBytes)
         const entry = yield* encodePart(graph, part, isBase, { tables, flight, opaque })
-        entries[part.part] = { ...entry, flight: add(`flight-${part.part}`, flight.finish(), opaque) }
+        entries[part.part] = { ...entry, flight: shelf.add(`flight-${part.part}`, flight.finish(), opaque) }
       }
-      const link: Link = { epoch, blobs: add("state", tables.finish()) }
+      const link: Link = { epoch, blobs: shelf.add("state", tables.finish()) }
       const chain = isBase ? [link] : [...this.chain, link]
 
       const pending = yield* this.applications(epoch, captures)
@@ -211,7 +206,7 @@ export class Coordinator {
           joined.push(application)
         } else {
           const { bytes, opaque } = packChunks(application.prepared)
-          written.set(application, add(`sink-${applier.sink}`, [bytes], opaque))
+          written.set(application, shelf.add(`sink-${applier.sink}`, [bytes], opaque))
         }
       }
 
@@ -258,7 +253,7 @@ export class Coordinator {
         previous: this.head,
         digest,
         manifest: bytes,
-        blobs,
+        blobs: shelf.blobs,
         drop,
         alongside
       })
@@ -271,7 +266,7 @@ export class Coordinator {
       this.committed++
       this.figures = {
         epoch,
-        bytes: blobs.reduce((sum, blob) => sum + blob.bytes.length, bytes.length),
+        bytes: shelf.blobs.reduce((sum, blob) => sum + blob.bytes.length, bytes.length),
         pauseMillis,
         durationMillis: (yield* Clock.currentTimeMillis) - began
       }

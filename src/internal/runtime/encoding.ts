@@ -2,21 +2,17 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import { RowNotEncodable } from "../../FlowError.ts"
-import { encodeColumn, encodeKeys } from "../checkpoint/columns.ts"
-import { noKey } from "../checkpoint/contents.ts"
 import type { PartEntry } from "../checkpoint/manifest.ts"
 import { NotEncodable } from "../checkpoint/plain.ts"
-import type { Section, SegmentWriter } from "../checkpoint/segment.ts"
-import type { Counts } from "../machine/operator.ts"
+import { listSection, rowsSection, sliceRows, tableSection } from "../checkpoint/sections.ts"
+import type { SegmentWriter } from "../checkpoint/segment.ts"
+import { sumOf } from "../machine/operator.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { CutTable } from "../state/cut.ts"
 import type { Identity } from "../state/keyIdentity.ts"
 import { aStep, type ChannelCut, merged, type Rows } from "./carried.ts"
 import { deadLetterCodec, type RowCodec, rowCodec } from "./rowCodec.ts"
 import type { TaskCut } from "./task.ts"
-
-/** Rows or entries in one section. */
-const sliceRows = 4096
 
 /**
  * Bytes of a table in one slice, after which others have their turn: some milliseconds. Under load a turn of the others
@@ -81,7 +77,7 @@ export const encodePart = Effect.fnUntraced(function*(
     const entries = new Map<string, OperatorEntry>()
     const entry = (operator: string): OperatorEntry => entries.get(operator) ?? { operator, partition, groups }
     for (const [label, counts] of task.counts) {
-      entries.set(label, { ...entry(label), counts: added(entry(label).counts, counts) })
+      entries.set(label, { ...entry(label), counts: sumOf(entry(label).counts, counts) })
     }
     for (const [operator, watermarks] of task.watermarks) {
       const { label } = graph.operators[operator]!
@@ -132,12 +128,6 @@ const entryOfSplit = (
   ...generator === undefined ? {} : { generator: generator as Schema.Json }
 })
 
-const added = (known: Readonly<Counts> | undefined, more: Readonly<Counts>): Counts => {
-  const sum = { ...more }
-  if (known !== undefined) { for (const count of Object.keys(sum) as Array<keyof Counts>) sum[count] += known[count] }
-  return sum
-}
-
 /** In front of a sink nobody asks for time or key. */
 const unjudged = (values: ReadonlyArray<unknown>): Rows => ({
   values: values as Array<unknown>,
@@ -158,8 +148,6 @@ const encodeInput = (
   return encodeRows(label, partition, inputId(input), rows, rowCodec(graph, inputs[input]!), segments)
 }
 
-const nothingDeleted = { deletedCount: 0, deleted: new Uint8Array(0) }
-
 const encodeRows = Effect.fnUntraced(function*(
   operator: string,
   partition: number,
@@ -178,22 +166,13 @@ const encodeRows = Effect.fnUntraced(function*(
         throw cause
       }
     })
-    const section: Section = {
-      operator,
-      partition,
-      kind: "rows",
-      id,
-      isFull: false,
-      count: slice.length,
-      columns: [
-        encodeColumn(written),
-        encodeColumn(times.slice(from, to)),
-        encodeKeys(keys.slice(from, to).map((key) => key ?? noKey)),
-        encodeColumn(watermarks.slice(from, to))
-      ],
-      ...nothingDeleted
-    }
-    flight.add(section)
+    flight.add(rowsSection(
+      { operator, partition, id },
+      written,
+      times.slice(from, to),
+      keys.slice(from, to),
+      watermarks.slice(from, to)
+    ))
     yield* Effect.yieldNow
   }
 })
@@ -207,16 +186,7 @@ const encodeList = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void> {
   let slice: Array<Identity> = []
   const write = () => {
-    flight.add({
-      operator,
-      partition,
-      kind: "list",
-      id,
-      isFull: false,
-      count: slice.length,
-      columns: [encodeKeys(slice)],
-      ...nothingDeleted
-    })
+    flight.add(listSection({ operator, partition, id }, slice))
     slice = []
   }
   for (const key of keys) {
@@ -236,23 +206,14 @@ const encodeTable = Effect.fnUntraced(function*(
   isFull: boolean,
   segment: SegmentWriter
 ): Effect.fn.Return<void> {
-  let first = isFull || touched === undefined
+  const slots = isFull || touched === undefined ? view.slots() : touched
+  let first = slots !== touched
   let keys: Array<Identity> = []
   let deleted: Array<Identity> = []
   let columns: Array<Array<unknown>> = Array.from({ length: codec.width }, () => [])
   let bytes = 0
   const write = () => {
-    const section: Section = {
-      operator,
-      partition,
-      kind: "table",
-      id,
-      isFull: first,
-      count: keys.length,
-      columns: [encodeKeys(keys), ...columns.map(encodeColumn)],
-      deletedCount: deleted.length,
-      deleted: encodeKeys(deleted)
-    }
+    const section = tableSection({ operator, partition, id }, first, keys, columns, deleted)
     segment.add(section)
     bytes += section.columns.reduce((sum, column) => sum + column.length, section.deleted.length)
     first = false
@@ -260,30 +221,18 @@ const encodeTable = Effect.fnUntraced(function*(
     deleted = []
     columns = Array.from({ length: codec.width }, () => [])
   }
-  if (first) {
-    for (const slot of view.slots()) {
+  for (const slot of slots) {
+    const value = view.valueOf(slot)
+    if (value === undefined) deleted.push(slot.key)
+    else {
       keys.push(slot.key)
-      codec.write(view.valueOf(slot) as never, columns)
-      if (keys.length < sliceRows) continue
-      write()
-      if (bytes < sliceBytes) continue
-      bytes = 0
-      yield* Effect.yieldNow
+      codec.write(value, columns)
     }
-  } else {
-    for (const slot of touched!) {
-      const value = view.valueOf(slot)
-      if (value === undefined) deleted.push(slot.key)
-      else {
-        keys.push(slot.key)
-        codec.write(value, columns)
-      }
-      if (keys.length + deleted.length < sliceRows) continue
-      write()
-      if (bytes < sliceBytes) continue
-      bytes = 0
-      yield* Effect.yieldNow
-    }
+    if (keys.length + deleted.length < sliceRows) continue
+    write()
+    if (bytes < sliceBytes) continue
+    bytes = 0
+    yield* Effect.yieldNow
   }
   if (first || keys.length > 0 || deleted.length > 0) write()
   view.release()

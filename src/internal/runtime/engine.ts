@@ -24,7 +24,7 @@ import { start, type Started } from "./startup.ts"
 import { statusOf } from "./status.ts"
 import { openSink, sharedWriter } from "./surroundings.ts"
 
-/** How long a job that ends waits for its sinks to take what is durable. */
+/** How long a job that ends waits for rows under way, and for its sinks to take what is durable. */
 const lastChance = "5 seconds"
 
 const byEpoch = (applier: Applier): Destination => ({ _tag: "ByEpoch", applier })
@@ -89,7 +89,7 @@ export class Engine {
     return Effect.gen({ self: this }, function*() {
       const { context, parts, program, scope, settings, store } = this
       const started = this.started = yield* start(program, settings, store, parts, scope, context)
-      const { coordinator, isFinished, isFresh, standing } = started
+      const { coordinator, isFinished, standing } = started
       this.isEnding = isFinished
       yield* Deferred.succeed(this.begun, started)
       if (isFinished) {
@@ -97,7 +97,7 @@ export class Engine {
         return yield* this.settle(started)
       }
       const deadLetters = yield* this.openDeadLetters(started)
-      const environment = this.environment(started, isFresh, deadLetters)
+      const environment = this.environment(started, deadLetters)
       yield* Effect.raceFirst(
         parts.run(environment, standing, settings.restarts, context),
         coordinator.every(settings.checkpointEvery, () => this.isPressed)
@@ -124,6 +124,15 @@ export class Engine {
         isOwing ? Effect.asVoid(coordinator.checkpoint("finished")) : Effect.void
       )
     })
+  }
+
+  /** Lets what was taken in come to the ends of its flows, if it does so soon. Sources must not be read meanwhile. */
+  get idle(): Effect.Effect<void> {
+    return Effect.andThen(Effect.exit(Deferred.await(this.begun)), this.parts.awaitIdle()).pipe(
+      Effect.raceFirst(Effect.exit(Deferred.await(this.ended))),
+      Effect.timeoutOption(lastChance),
+      Effect.asVoid
+    )
   }
 
   /** Gives sinks what is durable, if they take it soon. */
@@ -212,8 +221,7 @@ export class Engine {
   }
 
   private environment(
-    { appliers, coordinator }: Started,
-    isFresh: boolean,
+    { appliers, coordinator, isFresh }: Started,
     deadLetters: Destination | undefined
   ): Environment {
     const { context, inlets, intake, layout, program, settings } = this

@@ -158,6 +158,8 @@ export const launch: (
       }
       wasPaused = !intake.value
       yield* closeIntake
+      // What is still on its way then is in the checkpoint, and comes out when the job goes on.
+      yield* engine.idle
       const exit = yield* Effect.exit(engine.checkpoint("stopped"))
       if (Exit.isFailure(exit)) {
         if (isNotRunning(exit.cause)) return yield* Effect.asVoid(Effect.exit(Deferred.await(ended)))

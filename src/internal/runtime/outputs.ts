@@ -128,6 +128,11 @@ export class Output {
     })
   }
 
+  /** No row waits here. */
+  get isIdle(): boolean {
+    return this.record.value.carried === this.options.carried.length && !this.hasRows()
+  }
+
   /** Rows that wait here, in the order in which they will be taken. */
   queued(): ReadonlyArray<unknown> {
     const { carried, cursors } = this.record.value

@@ -56,6 +56,19 @@ export class Parts {
     return TxRef.update(this.turns, (n) => n + 1)
   }
 
+  /** Waits until nothing is on its way in any part that runs. Sources must not be read meanwhile. */
+  awaitIdle(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { live } = this
+      const isSame = () => this.live.length === live.length && this.live.every((attempt, i) => attempt === live[i])
+      const isIdle = () => live.every((attempt) => attempt.isIdle)
+      return Effect.flatMap(
+        waitUntil([this.changes, ...live.flatMap(({ moves }) => moves)], () => !isSame() || isIdle()),
+        () => isSame() ? Effect.void : this.awaitIdle()
+      )
+    })
+  }
+
   /** Runs all parts until they end, or one fails for good. `standing` says what a part goes on from. */
   run(
     environment: Environment,

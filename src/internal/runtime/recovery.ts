@@ -109,7 +109,16 @@ export const readEpoch = Effect.fnUntraced(function*(
   epoch: number
 ): Effect.fn.Return<Omit<Recovered, "isHead">, CheckpointStoreError | Malformed> {
   const manifest = yield* readManifest(store, job, epoch)
-  if (manifest instanceof Malformed) return yield* Effect.fail(manifest)
+  return yield* manifest instanceof Malformed ? Effect.fail(manifest) : readContents(store, job, epoch, manifest)
+})
+
+/** All that a manifest names. */
+const readContents = Effect.fnUntraced(function*(
+  store: Store,
+  job: string,
+  epoch: number,
+  manifest: Manifest
+): Effect.fn.Return<Omit<Recovered, "isHead">, CheckpointStoreError | Malformed> {
   if (manifest.job !== job || manifest.epoch !== epoch) {
     const told = `its manifest is that of epoch ${manifest.epoch} of job "${manifest.job}"`
     return yield* Effect.fail(new Malformed(told))
@@ -151,7 +160,10 @@ export const recover = Effect.fnUntraced(function*(
         }
     )
     if (from !== undefined || isAfresh || hasBegun) continue
-    const read = yield* readEpoch(store, job, epoch).pipe(
+    const reading = manifest instanceof Malformed
+      ? Effect.fail(manifest)
+      : readContents(store, job, epoch, manifest)
+    const read = yield* reading.pipe(
       Effect.map((recovered): Recovered | Malformed => ({ ...recovered, isHead: i === 0 })),
       Effect.catch((failure) => {
         const damage = damageOf(failure)

@@ -2,14 +2,12 @@
 import { format } from "effect/Formatter"
 import * as Schema from "effect/Schema"
 import type { DeadLetter } from "../../DeadLetter.ts"
+import type { EpochOpening } from "../../Sink.ts"
 import { fromJson, NotEncodable, toJson } from "../checkpoint/plain.ts"
 import type { Graph, Port } from "../plan/graph.ts"
 
 /** `opaque` takes what has no encoding, by reference; without it such a row throws `NotEncodable`. */
-export interface RowCodec {
-  readonly toJson: (value: unknown, opaque: Array<unknown> | undefined) => Schema.Json
-  readonly fromJson: (json: Schema.Json, opaque: ReadonlyArray<unknown> | undefined) => unknown
-}
+export type RowCodec = NonNullable<EpochOpening["codec"]>
 
 const plain: RowCodec = { toJson, fromJson }
 

@@ -1,7 +1,7 @@
 /** What a checkpoint means for the partitions that go on from it, however many those are that wrote it. */
 import type { Flight, KeyList } from "../checkpoint/contents.ts"
 import type { PartEntry } from "../checkpoint/manifest.ts"
-import { type Counts, noCounts } from "../machine/operator.ts"
+import { type Counts, sumOf } from "../machine/operator.ts"
 import type { GatePart } from "../machine/retryGate.ts"
 import type { OperatorPart } from "../machine/windowing.ts"
 import type { Graph, Port } from "../plan/graph.ts"
@@ -83,7 +83,7 @@ export const standingOf = (
       counts: (label) =>
         entry.operators
           .filter((other) => other.operator === label && other.partition % partitions === partition)
-          .reduce<Counts | undefined>((sum, { counts }) => added(sum, counts), undefined),
+          .reduce<Counts | undefined>((sum, { counts }) => counts === undefined ? sum : sumOf(sum, counts), undefined),
       machine: (label) =>
         near.flatMap(({ groups, machine, operator, partition: from }): ReadonlyArray<OperatorPart> => {
           if (operator !== label || machine === undefined) return []
@@ -150,10 +150,3 @@ const decoded = ({ keys, opaque, times, values, watermarks }: Flight["rows"], co
   keys: keys.slice(),
   watermarks: watermarks.slice()
 })
-
-const added = (known: Counts | undefined, more: Readonly<Counts> | undefined): Counts | undefined => {
-  if (more === undefined) return known
-  const sum = { ...noCounts(), ...known }
-  for (const count of Object.keys(sum) as Array<keyof Counts>) sum[count] += more[count]
-  return sum
-}

@@ -62,9 +62,9 @@ const fingerprintOf = (name: string, graph: Program["graph"], deadLetters: Progr
 /** The first epoch of a job: nothing has happened, and sinks are about to begin. */
 const beginning = Effect.fnUntraced(function*(
   store: CheckpointStore["Service"],
-  { sinks, ...first }:
+  { previous, sinks, ...first }:
     & Pick<Manifest, "job" | "fingerprint" | "attempt" | "epoch" | "partitions">
-    & { readonly sinks: ReadonlyArray<string> }
+    & { readonly previous: number; readonly sinks: ReadonlyArray<string> }
 ): Effect.fn.Return<Recovered, unknown> {
   const { attempt, epoch, job } = first
   const lineage = yield* newLineage
@@ -79,12 +79,11 @@ const beginning = Effect.fnUntraced(function*(
     sinks: sinks.map((sink) => ({ sink, applied: { lineage, epoch, digest: "" }, pending: [] }))
   }
   const { bytes, digest } = encodeManifest(manifest)
-  const [head] = yield* store.list(job)
   yield* commitSurely(store, {
     job,
     attempt,
     epoch,
-    previous: head?.epoch ?? 0,
+    previous,
     digest,
     manifest: bytes,
     blobs: [],
@@ -185,6 +184,7 @@ export const start = Effect.fnUntraced(function*(
     fingerprint,
     attempt,
     epoch: recovery.head + 1,
+    previous: recovery.head,
     partitions: settings.partitions,
     sinks
   }))

@@ -1,6 +1,6 @@
 /** What the attempts of a job's parts say of themselves, put together. */
 import type { JobStatus, OperatorStatus } from "../../JobStatus.ts"
-import { type Counts, noCounts } from "../machine/operator.ts"
+import { type Counts, sumOf } from "../machine/operator.ts"
 import { type Graph, kindOf } from "../plan/graph.ts"
 import type { Attempt } from "./component.ts"
 import type { Appliers } from "./epochSinks.ts"
@@ -46,11 +46,11 @@ const operatorsOf = (graph: Graph, attempt: Attempt): ReadonlyArray<OperatorStat
   attempt.runners.flatMap(({ task }) =>
     task.chain.sites.slice(0, task.chain.own).map(({ counts, label }): OperatorStatus => {
       const operator = graph.operators.find((operator) => operator.label === label)!
-      const all = { ...counts }
+      let all: Readonly<Counts> = counts
       for (const other of attempt.runners) {
         if (other.task.partition !== task.partition) continue
         for (const sending of other.task.chain.sites.slice(other.task.chain.own)) {
-          if (sending.label === label) { for (const count of countNames) all[count] += sending.counts[count] }
+          if (sending.label === label) all = sumOf(all, sending.counts)
         }
       }
       return {
@@ -63,5 +63,3 @@ const operatorsOf = (graph: Graph, attempt: Attempt): ReadonlyArray<OperatorStat
       }
     })
   )
-
-const countNames = Object.keys(noCounts()) as ReadonlyArray<keyof Counts>
