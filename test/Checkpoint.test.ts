@@ -403,7 +403,7 @@ describe.each<Disorder>(["within", "one exchange", "one partition"])(
       let stateful = 0
       let underWay = 0
       await check(
-        170,
+        220,
         fc.asyncProperty(
           specs(disorder),
           partitions,

@@ -256,7 +256,7 @@ describe("checkpoints and results in one database", () => {
             assertSame(outcome, reference, what)
         )
       )
-      assert.isAbove(countOf(points, "before transaction"), 12)
+      assert.isAtLeast(countOf(points, "before transaction"), 12)
     })))
     Fs.rmSync(folder, { recursive: true })
   })
