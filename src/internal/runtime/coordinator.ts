@@ -12,11 +12,18 @@ import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
-import type { CheckpointStore, Drop } from "../../CheckpointStore.ts"
+import type {
+  AlongsideRefused,
+  CheckpointStore,
+  CheckpointStoreError,
+  Commit,
+  Drop,
+  Fenced
+} from "../../CheckpointStore.ts"
+import type { Statement } from "../../Database.ts"
 import type { RowNotEncodable } from "../../FlowError.ts"
 import type { CheckpointStatus } from "../../JobStatus.ts"
 import type { Marker, Prepared } from "../../Sink.ts"
-import type { Statement } from "../../Sqlite.ts"
 import { packChunks } from "../checkpoint/chunks.ts"
 import { sha256Hex } from "../checkpoint/digest.ts"
 import { type BlobReference, encodeManifest, format, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
@@ -74,6 +81,16 @@ export type Ending = Manifest["state"]
 
 /** What one epoch wrote of the tables. */
 export type Link = Manifest["chain"][number]
+
+/** An epoch that is ready to be committed. */
+interface Composed {
+  readonly commit: Commit
+  readonly manifest: Manifest
+  readonly kept: ReadonlyArray<Kept>
+  /** What the store's own database applies in the same transaction. */
+  readonly joined: ReadonlySet<Pending>
+  readonly alongside: ReadonlyArray<readonly [Applier, Statement]>
+}
 
 export class Coordinator {
   /** How many epochs this run has committed. */
@@ -197,66 +214,73 @@ export class Coordinator {
 
       const pending = yield* this.applications(epoch, captures)
       const written = new Map(this.outputBlobs)
-      const joined: Array<Pending> = []
-      const alongside: Array<Statement> = []
-      for (const [applier, application] of pending) {
-        const join = store.database !== undefined && applier.pending.length === 0 ? applier.alongside : undefined
-        if (join !== undefined && join.database === store.database) {
-          alongside.push(...join.statements(application))
-          joined.push(application)
-        } else {
-          const { bytes, opaque } = packChunks(application.prepared)
-          written.set(application, shelf.add(`sink-${applier.sink}`, [bytes], opaque))
+      const compose = (isRefused: (applier: Applier) => boolean): Composed => {
+        const joined = new Set<Pending>()
+        const alongside: Array<readonly [Applier, Statement]> = []
+        for (const [applier, application] of pending) {
+          const join = applier.pending.length === 0 && !isRefused(applier) ? applier.alongside : undefined
+          if (join !== undefined && join.database === store.database) {
+            for (const statement of join.statements(application)) alongside.push([applier, statement])
+            joined.add(application)
+          } else if (!written.has(application)) {
+            const { bytes, opaque } = packChunks(application.prepared)
+            written.set(application, shelf.add(`sink-${applier.sink}`, [bytes], opaque))
+          }
         }
-      }
-
-      const sinks = Array.from(appliers.values(), (applier): Manifest["sinks"][number] => {
-        const application = pending.get(applier)
-        const isJoined = application !== undefined && joined.includes(application)
-        const waiting = [...applier.pending, ...application === undefined || isJoined ? [] : [application]]
+        const sinks = Array.from(appliers.values(), (applier): Manifest["sinks"][number] => {
+          const application = pending.get(applier)
+          const isJoined = application !== undefined && joined.has(application)
+          const waiting = [...applier.pending, ...application === undefined || isJoined ? [] : [application]]
+          return {
+            sink: applier.sink,
+            applied: isJoined ? application.marker : applier.applied,
+            pending: waiting.map((one) => ({
+              marker: one.marker,
+              after: one.after,
+              rows: one.rows,
+              blobs: written.get(one)!
+            }))
+          }
+        })
+        const manifest: Manifest = {
+          format,
+          job,
+          fingerprint,
+          lineage,
+          ...parent === undefined ? {} : { parent },
+          ...imported === undefined ? {} : { imported },
+          epoch,
+          attempt,
+          ...name === undefined ? {} : { name },
+          state,
+          partitions,
+          takenAt: began,
+          chain,
+          parts: entries.filter((entry) => entry !== undefined),
+          sinks
+        }
+        const { bytes, digest } = encodeManifest(manifest)
+        const own: Kept = { epoch, blobs: blobsOf(manifest), base: chain[0]!.epoch, isNamed: name !== undefined }
+        const { drop, kept } = this.retained([...this.kept, own])
         return {
-          sink: applier.sink,
-          applied: isJoined ? application.marker : applier.applied,
-          pending: waiting.map((one) => ({
-            marker: one.marker,
-            after: one.after,
-            rows: one.rows,
-            blobs: written.get(one)!
-          }))
+          joined,
+          alongside,
+          manifest,
+          kept,
+          commit: {
+            job,
+            attempt,
+            epoch,
+            previous: this.head,
+            digest,
+            manifest: bytes,
+            blobs: shelf.blobs.slice(),
+            drop,
+            alongside: alongside.map(([, statement]) => statement)
+          }
         }
-      })
-      const manifest: Manifest = {
-        format,
-        job,
-        fingerprint,
-        lineage,
-        ...parent === undefined ? {} : { parent },
-        ...imported === undefined ? {} : { imported },
-        epoch,
-        attempt,
-        ...name === undefined ? {} : { name },
-        state,
-        partitions,
-        takenAt: began,
-        chain,
-        parts: entries.filter((entry) => entry !== undefined),
-        sinks
       }
-      const { bytes, digest } = encodeManifest(manifest)
-      const own: Kept = { epoch, blobs: blobsOf(manifest), base: chain[0]!.epoch, isNamed: name !== undefined }
-      const { drop, kept } = this.retained([...this.kept, own])
-
-      yield* commitSurely(store, {
-        job,
-        attempt,
-        epoch,
-        previous: this.head,
-        digest,
-        manifest: bytes,
-        blobs: shelf.blobs,
-        drop,
-        alongside
-      })
+      const { commit, joined, kept, manifest } = yield* this.commit(compose)
 
       this.head = epoch
       this.chain = chain
@@ -266,12 +290,12 @@ export class Coordinator {
       this.committed++
       this.figures = {
         epoch,
-        bytes: shelf.blobs.reduce((sum, blob) => sum + blob.bytes.length, bytes.length),
+        bytes: commit.blobs.reduce((sum, blob) => sum + blob.bytes.length, commit.manifest.length),
         pauseMillis,
         durationMillis: (yield* Clock.currentTimeMillis) - began
       }
       for (const [applier, application] of pending) {
-        const isDone = joined.includes(application)
+        const isDone = joined.has(application)
         if (!isDone) this.outputBlobs.set(application, written.get(application)!)
         yield* Effect.suspend(() => {
           // At once, so that what is kept is counted once at every moment.
@@ -286,6 +310,30 @@ export class Coordinator {
       for (const { attempt, cut } of captures) yield* attempt.acknowledge(cut.part)
       yield* TxRef.update(this.epochs, (n) => n + 1)
       return epoch
+    })
+  }
+
+  /**
+   * Commits with all sinks that can join. One whose statements the database refuses is left out: it gets its rows from its
+   * applier, where its failure is its own and holds up nobody else.
+   */
+  private commit(
+    compose: (isRefused: (applier: Applier) => boolean) => Composed
+  ): Effect.Effect<Composed, CheckpointStoreError | Fenced | AlongsideRefused> {
+    return Effect.gen({ self: this }, function*() {
+      const refused = new Set<Applier>()
+      for (;;) {
+        const composed = compose((applier) => refused.has(applier))
+        const refusal = yield* commitSurely(this.store, composed.commit).pipe(
+          Effect.as(undefined),
+          Effect.catchTag("AlongsideRefused", Effect.succeed)
+        )
+        if (refusal === undefined) return composed
+        const applier = composed.alongside[refusal.statement]?.[0]
+        if (applier === undefined) return yield* refusal
+        refused.add(applier)
+        yield* Effect.logWarning(`Sink "${applier.sink}" cannot join epoch ${composed.commit.epoch}`, refusal)
+      }
     })
   }
 
