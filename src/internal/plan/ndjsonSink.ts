@@ -274,7 +274,7 @@ const decodeSidecar = (path: string, bytes: Uint8Array): Effect.Effect<Sidecar, 
 // files and folders
 // ---------------------------------------------------------------------------------------------------------------------
 
-const folderOf = (path: string): string => {
+export const folderOf = (path: string): string => {
   const folder = path.replace(/[/\\][^/\\]*$/, "")
   return folder === path ? "." : folder === "" ? "/" : folder
 }
@@ -307,7 +307,7 @@ const makeFolders = Effect.fnUntraced(function*(fileSystem: FileSystem.FileSyste
 })
 
 /** Makes the names in a folder outlive a loss of power. */
-const syncFolder = (fileSystem: FileSystem.FileSystem, folder: string): Effect.Effect<void, FileError> =>
+export const syncFolder = (fileSystem: FileSystem.FileSystem, folder: string): Effect.Effect<void, FileError> =>
   Effect.scoped(Effect.gen(function*() {
     const opened = yield* fileSystem.open(folder, { flag: "r" }).pipe(
       // Windows opens no folders, and keeps their names by itself.
