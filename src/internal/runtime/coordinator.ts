@@ -45,7 +45,7 @@ const blobBytes = 1024 * 1024
 const smallBytes = 64 * 1024
 
 /** Segments after the base, at most: so many are played back on a restart. */
-const longestChain = 256
+export const longestChain = 256
 
 /** What the job was launched with, and what it goes on from. */
 export interface Launch {
@@ -111,8 +111,9 @@ export class Coordinator {
   private lost: Effect.Effect<never, unknown> | undefined
   /** What the last epoch says that sinks are still to be given. */
   isOwing: boolean
+  /** The last epoch that was committed. */
+  head: number
   private epoch: number
-  private head: number
   private chain: ReadonlyArray<Link>
   private known: Array<PartEntry | undefined>
   private kept: ReadonlyArray<Kept>
