@@ -1,6 +1,6 @@
 /** The chain of segments keeps its bound while a part waits for its source to open, and what that part held is kept. */
 import { assert, it } from "@effect/vitest"
-import { Deferred, Effect, Option, Schema } from "effect"
+import { Effect, Option, Schema } from "effect"
 import { Aggregate, CheckpointStore, Flow, Job, Sink, Source, Watermark, Window } from "millrace"
 import { decodeManifest } from "../../src/internal/checkpoint/manifest.ts"
 import { Rationed } from "../support/sickness.ts"
@@ -56,27 +56,28 @@ it.effect("the chain begins anew without the part, and has what it held", () =>
     yield* settled
     yield* first.stop
 
-    const open = yield* Deferred.make<void>()
-    const second = yield* launch(Deferred.await(open))
-    yield* settled
     let longest = 0
     const bases = new Set<number>()
-    for (let i = 0; i < 2 * longestChain + 20; i++) {
-      yield* allowed.early.allow(51 + i)
-      yield* Effect.yieldNow
-      yield* second.checkpoint
-      const links = yield* chain
-      longest = Math.max(longest, links.length)
-      bases.add(links[0]!.epoch)
-    }
+    yield* Effect.scoped(Effect.gen(function*() {
+      const second = yield* launch(Effect.never)
+      yield* settled
+      for (let i = 0; i < 2 * longestChain + 20; i++) {
+        yield* allowed.early.allow(51 + i)
+        yield* Effect.yieldNow
+        yield* second.checkpoint
+        const links = yield* chain
+        longest = Math.max(longest, links.length)
+        bases.add(links[0]!.epoch)
+      }
+    }))
     assert.strictEqual(longest, longestChain)
     // That of the first launch, and two since.
     assert.strictEqual(bases.size, 3)
 
-    yield* Deferred.succeed(open, undefined)
     yield* allowed.early.allow(2000)
     yield* allowed.late.allow(100)
-    yield* second.await
+    const third = yield* launch(Effect.void)
+    yield* third.await
     const digits = (count: number) => Array.from({ length: 10 }, (_, digit) => `${digit}: ${count}`)
     assert.deepStrictEqual([...yield* late.contents].sort(), digits(10))
     assert.deepStrictEqual([...yield* early.contents].sort(), [...digits(100), ...digits(100)].sort())
