@@ -52,7 +52,7 @@ export interface Writer<in A, out E = never> {
  * @category models
  */
 export interface Opening {
-  /** 1 when the job starts, more after a restart inside the process. */
+  /** 1 until the sink has been opened, more after a restart inside the process. */
   readonly attempt: number
   /** Whether the job begins from nothing; otherwise it goes on, and so does the sink. */
   readonly isFresh: boolean
