@@ -3,7 +3,7 @@
  * written. With dead letters every one of them ends there as it was, and nothing else is disturbed.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, FileSystem, Option, Schema } from "effect"
+import { Effect, Exit, Option, Schema } from "effect"
 import {
   Aggregate,
   Checkpoint,
@@ -243,14 +243,14 @@ describe("what cannot be worked on", () => {
             open: (_, position) => {
               let next = Number(position ?? 0)
               return Effect.succeed({
-                pull: () =>
+                pull: (max) =>
                   around(
                     "pull",
                     Effect.andThen(
                       pass(3),
                       Effect.sync(() => {
                         const start = next
-                        const rows = records.slice(start, start + 7)
+                        const rows = records.slice(start, start + Math.min(max, 7))
                         next += rows.length
                         return rows.length === 0 ? undefined : { rows, positionAfter: (taken: number) => start + taken }
                       })
@@ -266,10 +266,15 @@ describe("what cannot be worked on", () => {
           Flow.window("counted", Window.tumbling(20)),
           Flow.aggregate({
             count: Aggregate.count,
-            byKey: Aggregate.last((record: (typeof records)[number]) => record.at)
+            latest: Aggregate.max((record: (typeof records)[number]) => record.at)
           }),
           Flow.only("results", { late: "none is" }),
-          Flow.map(({ key, value, window }) => ({ key, count: value.count, last: value.byKey, start: window.start })),
+          Flow.map(({ key, value, window }) => ({
+            key,
+            count: value.count,
+            latest: value.latest,
+            start: window.start
+          })),
           Flow.to("panes", panes)
         )
       ], { deadLetters: letters })
@@ -454,5 +459,3 @@ describe("a record that kills the job, whatever is done", () => {
       assert.strictEqual(tries, 3)
     }).pipe(Effect.provide(CheckpointStore.layerMemory)))
 })
-
-void FileSystem
