@@ -111,7 +111,7 @@ describe("CheckpointStore.layerSqlite", () => {
       const commit = commitOf({ attempt, epoch: 1, alongside: [{ sql: "INSERT INTO nowhere VALUES (1)" }] })
       assert.match(
         yield* failure(store.commit(commit)),
-        /^CheckpointStoreError: .* commit epoch 1 for job "fraud": SQLite could not run "INSERT INTO nowhere .*no such table/
+        /^AlongsideRefused: Job "fraud" could not commit epoch 1 together with its sinks: statement 0 alongside was refused, and all was taken back. SQLite could not run "INSERT INTO nowhere .*no such table/
       )
       assert.deepStrictEqual(yield* store.list(job), [])
       yield* store.commit({ ...commit, alongside: [] })

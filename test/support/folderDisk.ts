@@ -204,6 +204,13 @@ export class FolderDisk {
           folder.names.set(name, newFolder())
           return Effect.void
         }),
+    lstat: (path) => this.found("lstat", path, (node) => this.handle(node).stat),
+    copyFile: (from, to) =>
+      this.foundFile("copyFile", from, ({ bytes }) =>
+        this.within("copyFile", to, (folder, name) => {
+          folder.names.set(name, { bytes, synced: new Uint8Array() })
+          return Effect.void
+        })),
     rename: (from, to) =>
       this.found(
         "rename",

@@ -86,7 +86,8 @@ export const importValue = Effect.fnUntraced(function*(
     blobs: shelf.blobs,
     drop,
     alongside: []
-  })
+    // There is nothing alongside that could be refused.
+  }).pipe(Effect.catchTag("AlongsideRefused", (refusal) => Effect.die(refusal)))
   return epoch
 })
 

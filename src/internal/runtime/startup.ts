@@ -233,7 +233,8 @@ export const start = Effect.fnUntraced(function*(
       parts: at.parts,
       chain: at.chain,
       kept: recovery.from === undefined ? [...kept, { epoch: head, blobs: [], base: 0, isNamed: false }] : kept,
-      retain: settings.retain
+      retain: settings.retain,
+      tablesOf: (chain) => readTables(store, name, chain)
     },
     parts,
     appliers,
