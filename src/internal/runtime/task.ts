@@ -5,7 +5,7 @@
 import type { DeadLetter } from "../../DeadLetter.ts"
 import type * as ErrorPolicy from "../../ErrorPolicy.ts"
 import { InvalidTimestamp, OperatorFailed, RecordUndecodable } from "../../FlowError.ts"
-import type { Position, Undecodable } from "../../Source.ts"
+import type { Position } from "../../Source.ts"
 import { type Counts, type Failure, type Host, settled, type Site, Stop } from "../machine/operator.ts"
 import { type GateCut, type GatePart, RetryGate } from "../machine/retryGate.ts"
 import type { OperatorCut, OperatorPart } from "../machine/windowing.ts"
@@ -22,7 +22,7 @@ import {
   type SplitInput,
   type Wiring
 } from "./chain.ts"
-import type { Inlet, View } from "./inlet.ts"
+import { Advance, type Inlet, type View } from "./inlet.ts"
 import type { Budget, OutChannel } from "./ports.ts"
 
 /** What one split has committed. */
@@ -259,9 +259,9 @@ export class Task {
     const { cursor, inlet } = input
     const view = inlet.view(cursor, limit)
     this.reading = input
-    const taken = (view.undecodable === undefined
+    const taken = (view.undecodable === undefined && !view.hasAdvances
       ? this.records(input, view)
-      : this.recordsAndOthers(input, view, view.undecodable)) - view.from
+      : this.recordsAndOthers(input, view)) - view.from
     this.reading = undefined
     input.cursor = inlet.after(cursor, taken)
     return taken
@@ -274,15 +274,13 @@ export class Task {
     return row
   }
 
-  private recordsAndOthers(
-    input: SplitInput,
-    { from, rows, to }: View,
-    undecodable: ReadonlyMap<number, Undecodable>
-  ): number {
+  private recordsAndOthers(input: SplitInput, { from, rows, to, undecodable }: View): number {
     let row = from
     for (; row < to && !this.isStopped(); row++) {
-      const refused = undecodable.get(row)
-      if (refused === undefined) this.fromSource(input, rows[row])
+      const value = rows[row]
+      const refused = undecodable?.get(row)
+      if (value instanceof Advance) this.move(input, value.eventTime)
+      else if (refused === undefined) this.fromSource(input, value)
       else {
         input.site.counts.in++
         const error = new RecordUndecodable({ source: input.node.name, reason: refused.reason })
