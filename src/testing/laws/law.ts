@@ -97,7 +97,7 @@ export const law = (subject: string, name: string, check: Effect.Effect<void, un
 export const forAll = <A>(
   cases: Arbitrary.Arbitrary<A>,
   property: (value: A) => void | Effect.Effect<void, unknown>,
-  { runs = 100, seed }: Checks
+  { runs = 100, seed, size = 10 }: Checks & { readonly size?: number }
 ): Effect.Effect<void, Violation> =>
   Effect.flatMap(
     Arbitrary.checkEffect(
@@ -107,7 +107,7 @@ export const forAll = <A>(
           Effect.as(true),
           Effect.catchCause((cause) => Effect.fail(violationOf(cause)))
         ),
-      { runs, maxShrinks: 2000, ...seed === undefined ? {} : { seed } }
+      { runs, size, maxShrinks: 2000, ...seed === undefined ? {} : { seed } }
     ),
     (result): Effect.Effect<void, Violation> => {
       if (result._tag === "Passed") return Effect.void

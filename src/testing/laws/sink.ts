@@ -152,7 +152,7 @@ const action: Arbitrary.Arbitrary<Action> = Arbitrary.map(
     kind: between(0, 14),
     writer: between(0, 1),
     isNow: between(0, 3),
-    past: between(0, 20),
+    past: between(0, 12),
     batches: Arbitrary.array(between(0, 3), { maxLength: 3 }),
     isOther: boolean
   }),
@@ -207,7 +207,7 @@ const follow = Effect.fnUntraced(function*<A>(sink: SinkOptions<A>, actions: Rea
         break
       }
       case "Again": {
-        const earlier = applications.at(-1 - action.ago)
+        const earlier = applications.at(-1 - action.ago % Math.max(1, applications.length))
         if (earlier === undefined) break
         const other = rows(1)
         const asked = action.isOther
@@ -233,7 +233,7 @@ const follow = Effect.fnUntraced(function*<A>(sink: SinkOptions<A>, actions: Rea
         break
       }
       case "Rewind": {
-        const to = markers.at(-1 - action.ago)
+        const to = markers.at(-1 - action.ago % markers.length)
         if (to === undefined || writer.position.rewind === undefined) break
         same(yield* answerOf(writer.position.rewind(to)), model.rewind(to), JSON.stringify(action))
         if (isSame(model.marker, to)) markers.push(to)
@@ -428,7 +428,7 @@ export const sink = <A>(options: SinkOptions<A>): ReadonlyArray<Law> => {
           (all) => all.flat()
         ),
         (actions) => Effect.scoped(follow(options, [{ _tag: "Begin", writer: 0, ago: 0 }, ...actions])),
-        { runs: 50, ...options }
+        { runs: 50, size: 40, ...options }
       )
     )
   ]

@@ -433,7 +433,7 @@ export const store = <E>(
     forAll(
       script,
       (actions) => Effect.scoped(Effect.flatMap(here, (place) => live(place, actions))),
-      { runs: 30, ...options }
+      { runs: 30, size: 25, ...options }
     )
   ))
   return laws
