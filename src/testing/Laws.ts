@@ -25,18 +25,19 @@ export { windows, type WindowsOptions } from "./laws/windows.ts"
  * **Example**
  *
  * ```ts run
+ * import { Schema } from "effect"
  * import { Aggregate } from "millrace"
  * import { Laws } from "millrace/testing"
- * import { test } from "node:test"
  *
  * const product = Aggregate.make({
- *   describe: "product",
  *   zero: 1,
  *   add: (total: number, input: number) => total * input,
  *   merge: (a, b) => a * b,
- *   done: (total) => total
+ *   done: (total) => total,
+ *   state: Schema.Number
  * })
  *
+ * // In a file of tests: Laws.register(laws, it)
  * const laws = Laws.aggregate(product, { values: [0, 1, 2, 3] })
  * laws.length // => 7
  * ```
