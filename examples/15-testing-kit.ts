@@ -5,7 +5,7 @@ import { Aggregate, Flow, Job, Sink, Source, Watermark, Window } from "millrace"
 import { EventStream, Laws, TestJob } from "millrace/testing"
 
 const Trip = Schema.Struct({ taxi: Schema.String, meters: Schema.Int, at: Schema.Int })
-interface Trip extends Schema.Schema.Type<typeof Trip> {}
+type Trip = typeof Trip.Type
 
 const trips = Source.queue({ durable: true, schema: Trip })
 const distances = Sink.memory<{ readonly taxi: string; readonly meters: number }>()

@@ -70,10 +70,8 @@ export const windows = (self: Window.Window, options: WindowsOptions = {}): Read
       const bounds = (times: ReadonlyArray<number>) => times.flatMap((time) => Window.assign(self, time))
       const expected = shown(Window.coalesce(self, bounds(all.toSorted((a, b) => a - b))))
       same(shown(Window.coalesce(self, bounds(all))), expected)
-      const oneByOne = all.reduce<ReadonlyArray<Window.Bounds>>(
-        (open, time) => Window.coalesce(self, [...open, ...Window.assign(self, time)]),
-        []
-      )
+      let oneByOne: ReadonlyArray<Window.Bounds> = []
+      for (const time of all) oneByOne = Window.coalesce(self, [...oneByOne, ...Window.assign(self, time)])
       same(shown(oneByOne), expected, "one by one")
     }))
   }
