@@ -5,7 +5,7 @@ import * as fc from "fast-check"
 import { Laws } from "millrace/testing"
 import type * as Aggregate from "../../src/Aggregate.ts"
 import { arbitrarySeed } from "../support/seed.ts"
-import { runs } from "./runs.ts"
+import { lawRuns } from "./runs.ts"
 
 export const aggregateLaws = <In, Acc, Out>(
   name: string,
@@ -21,5 +21,5 @@ export const aggregateLaws = <In, Acc, Out>(
   describe(`${name} keeps the laws`, () => {
     const { inputs, ...rest } = options
     const values = fc.sample(inputs, 1000)
-    Laws.register(Laws.aggregate(self, { ...rest, values, runs: runs(100), ...arbitrarySeed }), it)
+    Laws.register(Laws.aggregate(self, { ...rest, values, runs: lawRuns(100), ...arbitrarySeed }), it)
   })

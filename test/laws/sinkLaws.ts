@@ -5,8 +5,9 @@ import type { Scope } from "effect/Scope"
 import { Laws } from "millrace/testing"
 import type * as Sink from "../../src/Sink.ts"
 import { application, marker, type PositionedWriter as Positioned } from "../../src/testing/laws/sink.ts"
+import { deep } from "../support/deep.ts"
 import { arbitrarySeed } from "../support/seed.ts"
-import { runs } from "./runs.ts"
+import { lawRuns } from "./runs.ts"
 
 export { application, marker }
 
@@ -33,8 +34,8 @@ const row = (id: number): Row => ({ id, text: `"${id}",\né\u2028` })
 /** Registers the laws of a sink. */
 export const sinkLaws = (sink: SinkUnderTest): void => {
   Laws.register(
-    Laws.sink<Row>({ ...sink, row, runs: runs(sink.runs ?? 50), ...arbitrarySeed }),
-    (name, test) => it(name, test, 60_000)
+    Laws.sink<Row>({ ...sink, row, runs: lawRuns(sink.runs ?? 50), ...arbitrarySeed }),
+    (name, test) => it(name, test, deep(60_000, 900_000))
   )
 
   it.effect("says where it stands, and where it should", () =>

@@ -5,7 +5,7 @@ import { CheckpointStore } from "millrace"
 import { Laws } from "millrace/testing"
 import { bytes, commitOf, filled, job, type Store } from "../../src/testing/laws/commits.ts"
 import { arbitrarySeed } from "../support/seed.ts"
-import { runs } from "./runs.ts"
+import { lawRuns } from "./runs.ts"
 
 export { blobIn, bytes, commitOf, epochs, filled, job, type Store } from "../../src/testing/laws/commits.ts"
 
@@ -20,7 +20,7 @@ export interface Kind {
 
 export const storeLaws = (name: string, { place, scripts, ...kind }: Kind): void => {
   describe(name, () => {
-    Laws.register(Laws.store(place, { ...kind, runs: runs(scripts), ...arbitrarySeed }), it)
+    Laws.register(Laws.store(place, { ...kind, runs: lawRuns(scripts), ...arbitrarySeed }), it)
 
     const opened = Effect.flatMap(
       place,

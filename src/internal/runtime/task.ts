@@ -425,7 +425,7 @@ export class Task {
           partition: this.partition,
           original: value,
           // One line, for logs and files.
-          reason: (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, "; "),
+          reason: wordsOf(error).replaceAll(/\s*\n\s*/g, "; "),
           timestamp: Number.isNaN(time) ? undefined : time,
           key: key === undefined ? undefined : encodedKey(key as Identity),
           // What a window fires has many origins.
@@ -518,6 +518,15 @@ export class Task {
     this.advancing = true
     const least = timed.reduce((least, { output }) => Math.min(least, output.current()), Infinity)
     for (const root of roots) if (least < root.current()) root.departed(least)
+  }
+}
+
+/** Anything can be thrown, also what has no words: that must not stop the job over a record that it can do without. */
+const wordsOf = (error: unknown): string => {
+  try {
+    return String(error instanceof Error ? error.message : error)
+  } catch {
+    return "something that cannot be shown was thrown"
   }
 }
 
