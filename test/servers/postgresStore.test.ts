@@ -1,6 +1,7 @@
 /** `Postgres.layerCheckpointStore` against a real server. */
-import { Effect } from "effect"
-import { type Place, storeLaws } from "../laws/storeLaws.ts"
+import { Effect, Layer } from "effect"
+import { CheckpointStore } from "millrace"
+import { storeLaws } from "../laws/storeLaws.ts"
 import { emptyDatabase, opened } from "./postgres.ts"
 
 storeLaws("Postgres.layerCheckpointStore", {
@@ -9,6 +10,10 @@ storeLaws("Postgres.layerCheckpointStore", {
   scripts: 20,
   place: Effect.map(
     emptyDatabase(),
-    (url): Place => ({ open: Effect.map(opened(url, { schema: `kept "here"` }), ({ store }) => store) })
+    (url) =>
+      Layer.effect(
+        CheckpointStore.CheckpointStore,
+        Effect.map(opened(url, { schema: `kept "here"` }), ({ store }) => store)
+      )
   )
 })
