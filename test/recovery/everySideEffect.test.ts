@@ -8,9 +8,10 @@ import * as Path from "node:path"
 import * as Flights from "../../examples/flights/flights.ts"
 import * as FlightsJob from "../../examples/flights/job.ts"
 import { sqliteStore } from "../../src/internal/stores/sqliteStore.ts"
-import { type Around, database, everyPoint, fileSystem, livesOf, type Power, type World } from "../support/crashing.ts"
+import { type Around, database, everyPoint, fileSystem, type Power } from "../support/crashing.ts"
 import { FolderDisk } from "../support/folderDisk.ts"
 import { losses } from "../support/memoryDisk.ts"
+import { countOf, crashed, slowly, through, type Watched } from "./crashed.ts"
 import { type Kind, session, sliding, tumbling } from "./jobs.ts"
 import {
   assertSame,
@@ -19,55 +20,10 @@ import {
   type Outcome,
   Outside,
   partitionsOf,
-  pass,
-  run,
   type Store,
-  succeeded,
   toTheEnd,
   worldOf
 } from "./world.ts"
-
-const seed = 1
-
-/** Sources take their time, so that there are some checkpoints meanwhile. */
-const slowly = () => pass(4)
-
-/** A world, and what came of it. */
-interface Watched<A> extends World {
-  readonly outcome: Effect.Effect<A, unknown>
-}
-
-/** Lives with these crashes. Answers with the powers of all lives, and that of the last one is sound. */
-const through = async <A>(
-  world: Watched<A>,
-  crashes: ReadonlyArray<number>,
-  pace: number,
-  same: (outcome: A, what: string) => void
-): Promise<ReadonlyArray<Power>> => {
-  const all = Effect.gen(function*() {
-    const powers = yield* livesOf(world, crashes)
-    return { powers, outcome: yield* world.outcome }
-  })
-  const { outcome, powers } = succeeded(await run(all, seed, { pace }), `crashes at ${crashes.join(", ")}`)
-  const where = powers.flatMap(({ hasFailed, points }, i) => hasFailed ? [`${crashes[i]}, ${points.at(-1)}`] : [])
-  same(outcome, `crashes at ${where.join("; ")}`)
-  return powers
-}
-
-/** Crashes once at every point of the first life. Answers with the points of a life without a crash. */
-const crashed = async <A>(
-  make: () => Watched<A>,
-  pace: number,
-  same: (outcome: A, what: string) => void
-): Promise<ReadonlyArray<string>> => {
-  const [clean] = await through(make(), [], pace, same)
-  const last = await everyPoint(async (n) => (await through(make(), [n], pace, same))[0])
-  assert.deepStrictEqual(last!.points.length, clean!.points.length)
-  return clean!.points
-}
-
-const countOf = (points: ReadonlyArray<string>, start: string): number =>
-  points.filter((point) => point.startsWith(start)).length
 
 describe.each<Kind>([tumbling(48), sliding(21), session(24)])("$name", (kind) => {
   it("is the same after a crash at every side effect", async () => {
