@@ -1,10 +1,16 @@
 /** Lives of a job in processes of their own: begun, killed, stopped and woken from outside, and what they said. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import { createInterface } from "node:readline"
 import type { Life } from "./child.ts"
 
 const program = Path.join(import.meta.dirname, "child.ts")
+
+/** What the first process has compiled, the others need not: half of what a short life costs. */
+const compiled = Fs.mkdtempSync(Path.join(Os.tmpdir(), "millrace-compiled-"))
+process.on("exit", () => Fs.rmSync(compiled, { recursive: true, force: true }))
 
 /** Real time only: these processes know no other. */
 export const sleep = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis))
@@ -19,7 +25,8 @@ export class Child {
 
   constructor(life: Life) {
     this.process = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", program, JSON.stringify(life)], {
-      stdio: ["ignore", "pipe", "inherit"]
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, NODE_COMPILE_CACHE: compiled }
     })
     const lines = createInterface({ input: this.process.stdout! })
     lines.on("line", (line) => {
