@@ -176,7 +176,7 @@ class Trial {
       await old.until(() => old.epochs > 0)
       await sleep(this.between(0, 400))
     } else await old.until(() => old.line("stopping") !== undefined, 4000)
-    old.signal("SIGSTOP")
+    if (old.line("stopping") === undefined) old.signal("SIGSTOP")
     if (!(await old.stopped())) return this.bury(place, old, false)
     if (old.end !== undefined) {
       await old.kill()
@@ -185,8 +185,11 @@ class Trial {
     const said = old.said.length
     const successor = new Child({ place, dataset, perSecond })
     await successor.until(() => successor.epochs > 2 || successor.end !== undefined)
-    old.signal("SIGCONT")
-    await old.until(() => old.end !== undefined)
+    // Again and again: it may come to the call where it stops itself.
+    for (let i = 0; i < 600 && !old.hasEnded && old.end === undefined; i++) {
+      old.signal("SIGCONT")
+      await old.until(() => old.end !== undefined, 200)
+    }
     const { end: last } = old
     await old.kill()
     this.tally.stops++
