@@ -62,7 +62,7 @@ const filesOf = (disk: FolderDisk, folder: string): Effect.Effect<ReadonlyArray<
     return [...names.map((name) => `${folder}/${name}`), ...inner.flat()]
   })
 
-const isTemporary = (path: string): boolean => /tmp|partial|-new$/.test(path)
+const isTemporary = (path: string): boolean => /\.tmp$|\/(staging|trash)-\d+-\d+$/.test(path)
 
 const interruptedAt = async (kind: Kind, manner: Manner, n: number) => {
   const disk = new FolderDisk()
