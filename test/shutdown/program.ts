@@ -105,8 +105,8 @@ const openFiles = (): ReadonlyArray<string> => {
 }
 
 process.on("exit", () => {
-  // Pipes to who runs this are theirs.
-  const resources = process.getActiveResourcesInfo().filter((name) => !/Pipe|TTY|SignalWrap|FSReqCallback/.test(name))
+  // Pipes are those of whoever runs this, and an immediate is what ends the program.
+  const resources = process.getActiveResourcesInfo().filter((name) => !/Pipe|TTY|SignalWrap|Immediate/.test(name))
   say(JSON.stringify({ resources, openFiles: openFiles() }))
 })
 
