@@ -137,7 +137,7 @@ describe.each<readonly [Kind, Manner]>([
     const reference = expected(kind)
     const clean = await interruptedAt(kind, manner, Infinity)
     assertSame(clean.outcome, reference, "undisturbed")
-    const step = Math.max(1, Math.floor(clean.operations / deep(24, 1000)))
+    const step = Math.max(1, Math.floor(clean.operations / deep(12, 1000)))
     let interrupts = 0
     let cut = 0
     let left = 0
@@ -155,7 +155,7 @@ describe.each<readonly [Kind, Manner]>([
       assert.deepStrictEqual(leftInTheEnd, [], `files after an interrupt at ${n}`)
       assertSame(outcome, reference, `after an interrupt at ${n}`)
     }
-    assert.isAbove(interrupts, deep(20, 900))
+    assert.isAbove(interrupts, deep(10, 900))
     assert.isAbove(cut, interrupts / 2)
     report(`${interrupts} interrupts, ${cut} lives cut short, ${left} temporary files until the next life`, began)
   }, deep(60_000, 900_000))
