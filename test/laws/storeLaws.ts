@@ -60,7 +60,7 @@ export const filled = Effect.fnUntraced(function*(store: Store, count: number, o
 
 export const epochs = (store: Store, of = job) => Effect.map(store.list(of), (all) => all.map(({ epoch }) => epoch))
 
-const refused = (effect: Effect.Effect<void, CheckpointStore.CheckpointStoreError | CheckpointStore.Fenced>) =>
+const refused = (effect: Effect.Effect<void, { readonly _tag: string; readonly message: string }>) =>
   Effect.map(Effect.flip(effect), (error) => {
     assert.strictEqual(error._tag, "Fenced")
     return error.message
