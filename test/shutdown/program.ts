@@ -105,8 +105,9 @@ const openFiles = (): ReadonlyArray<string> => {
 }
 
 process.on("exit", () => {
-  // Pipes are those of whoever runs this, and an immediate is what ends the program.
-  const resources = process.getActiveResourcesInfo().filter((name) => !/Pipe|TTY|SignalWrap|Immediate/.test(name))
+  // Pipes are those of whoever runs this, and an immediate is what ends the program. A request that the system was at when
+  // who made it was interrupted is answered by nobody, and keeps nothing open.
+  const resources = process.getActiveResourcesInfo().filter((name) => !/Pipe|TTY|SignalWrap|Immediate|Req/.test(name))
   say(JSON.stringify({ resources, openFiles: openFiles() }))
 })
 
