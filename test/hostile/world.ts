@@ -1,5 +1,5 @@
 /** Jobs whose checkpoints and results lie on a disk in memory, to be damaged, forged, or written to when nothing works. */
-import { Effect, Exit, FileSystem } from "effect"
+import { Effect, type Exit, FileSystem } from "effect"
 import { CheckpointStore, Sink, Source } from "millrace"
 import { decodeManifest, type Manifest } from "../../src/internal/checkpoint/manifest.ts"
 import { type Kind, Reading, tumbling } from "../recovery/jobs.ts"

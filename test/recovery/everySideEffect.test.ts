@@ -1,29 +1,20 @@
 /** Crashes at every side effect: nothing is lost, nothing comes twice, nothing is made up. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Schema } from "effect"
-import { CheckpointStore, Reference, Sink, Sqlite } from "millrace"
+import { Effect, Layer, Schema } from "effect"
+import { Reference, Sink, Sqlite } from "millrace"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Flights from "../../examples/flights/flights.ts"
 import * as FlightsJob from "../../examples/flights/job.ts"
 import { sqliteStore } from "../../src/internal/stores/sqliteStore.ts"
-import { type Around, database, everyPoint, fileSystem, type Power } from "../support/crashing.ts"
+import { type Around, database, everyPoint, type Power } from "../support/crashing.ts"
 import { FolderDisk } from "../support/folderDisk.ts"
 import { losses } from "../support/memoryDisk.ts"
 import { countOf, crashed, slowly, through, type Watched } from "./crashed.ts"
 import { type Kind, session, sliding, tumbling } from "./jobs.ts"
-import {
-  assertSame,
-  expected,
-  type Medium,
-  type Outcome,
-  Outside,
-  partitionsOf,
-  type Store,
-  toTheEnd,
-  worldOf
-} from "./world.ts"
+import { fileOf, inFiles, onDisk } from "./onDisk.ts"
+import { assertSame, expected, type Outcome, Outside, partitionsOf, toTheEnd, worldOf } from "./world.ts"
 
 describe.each<Kind>([tumbling(48), sliding(21), session(24)])("$name", (kind) => {
   it("is the same after a crash at every side effect", async () => {
@@ -43,51 +34,6 @@ describe.each<Kind>([tumbling(48), sliding(21), session(24)])("$name", (kind) =>
 // ---------------------------------------------------------------------------------------------------------------------
 // files
 // ---------------------------------------------------------------------------------------------------------------------
-
-const linesOf = (text: string | undefined): ReadonlyArray<unknown> =>
-  (text ?? "").split("\n").filter((line) => line !== "").map((line) => JSON.parse(line))
-
-const fileOf = (name: string) => `/results/${name}.ndjson`
-
-/** A sink that never goes back behind what was applied to it. */
-const onwards = <E>(inner: Sink.Sink<unknown, E, never, "transactional">) =>
-  Sink.transactional<unknown, unknown>({
-    description: inner.description,
-    open: inner.open,
-    openEpochs: (opening) =>
-      Effect.map(inner.openEpochs!(opening), (writer) => {
-        // A transactional sink has a position.
-        const { begin, current, isVolatile } = writer.position!
-        const position: Sink.SinkPosition<unknown> = {
-          isVolatile,
-          current,
-          begin: (marker, from) =>
-            from === undefined || from.digest === ""
-              ? begin(marker, from)
-              : Effect.fail(new Error(`${inner.description} was to begin anew at epoch ${from.epoch}`))
-        }
-        return { ...writer, position }
-      })
-  })
-
-/** The rows of sinks as files of a disk. */
-const onDisk = (disk: FolderDisk): Medium => ({
-  // The disk is what is wrapped. A file could be taken back or begun anew, which would hide that a checkpoint is gone.
-  sink: (name) => onwards(Sink.ndjson<unknown>(fileOf(name))),
-  contents: (name) => Effect.sync(() => linesOf(disk.read(fileOf(name))))
-})
-
-/** Uses a store in files of the disk; every change of the disk is counted. */
-const inFiles = <A>(
-  disk: FolderDisk,
-  around: Around,
-  use: (store: Store) => Effect.Effect<A, unknown>
-): Effect.Effect<A, unknown> =>
-  Effect.flatMap(CheckpointStore.CheckpointStore, use).pipe(
-    Effect.provide(CheckpointStore.layerFileSystem("/store")),
-    // Last, because the store and the sinks write to the same disk.
-    Effect.provideService(FileSystem.FileSystem, fileSystem(around, disk.fileSystem))
-  )
 
 describe.each(losses)("checkpoints and results in files, power lost with %s", (loss) => {
   it("is the same after a crash at every change of the disk", async () => {

@@ -1,9 +1,9 @@
 /** `Postgres.layerCheckpointStore` against a real server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, type Scope } from "effect"
-import type { CheckpointStore } from "millrace"
+import { Duration, Effect, Exit, Fiber, Layer, type Scope } from "effect"
+import { CheckpointStore } from "millrace"
 import { commitSurely } from "../../src/internal/runtime/patience.ts"
-import { blobIn, bytes, commitOf, epochs, filled, job, type Place, storeLaws } from "../laws/storeLaws.ts"
+import { blobIn, bytes, commitOf, epochs, filled, job, storeLaws } from "../laws/storeLaws.ts"
 import { deep } from "../support/deep.ts"
 import { type Cut, cutter } from "./cutter.ts"
 import { client, emptyDatabase, opened, rows, Server } from "./postgres.ts"
@@ -14,9 +14,11 @@ storeLaws("Postgres.layerCheckpointStore", {
   scripts: deep(15, 200),
   place: Effect.map(
     emptyDatabase(),
-    (url): Place => ({
-      open: Effect.map(opened(url, { schema: `kept "here"; DROP SCHEMA public` }), ({ store }) => store)
-    })
+    (url) =>
+      Layer.effect(
+        CheckpointStore.CheckpointStore,
+        Effect.map(opened(url, { schema: `kept "here"; DROP SCHEMA public` }), ({ store }) => store)
+      )
   )
 })
 

@@ -141,6 +141,8 @@ export const encodeManifest = (manifest: Manifest): { readonly bytes: Uint8Array
   return { bytes: new TextEncoder().encode(`${text}\n${digest}\n`), digest }
 }
 
+const printedFormat = (found: unknown): string => typeof found === "object" ? "that is no number" : String(found)
+
 /** Throws `Malformed` for anything but what `encodeManifest` made. */
 export const decodeManifest = (bytes: Uint8Array): Manifest => {
   let text: string
@@ -159,7 +161,7 @@ export const decodeManifest = (bytes: Uint8Array): Manifest => {
   if (typeof parsed !== "object" || parsed === null) throw new Malformed("the manifest is no object")
   const found = "format" in parsed ? parsed.format : undefined
   if (found !== format) {
-    throw new Malformed(`the manifest has format ${String(found)}, and this release reads ${format}`)
+    throw new Malformed(`the manifest has format ${printedFormat(found)}, and this release reads ${format}`)
   }
   try {
     return decode(parsed)

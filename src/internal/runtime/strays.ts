@@ -18,9 +18,9 @@ export interface PieceNames {
 
 /** Whether the store has a piece: one that it cannot read for damage is there as well. */
 const isThere = (store: Store, job: string, id: string): Effect.Effect<boolean, CheckpointStoreError> =>
-  Effect.catch(
-    Effect.map(store.blob(job, id), Option.isSome),
-    (failure) => failure.cause instanceof Malformed ? Effect.succeed(true) : Effect.fail(failure)
+  store.blob(job, id).pipe(
+    Effect.map(Option.isSome),
+    Effect.catchIf(({ cause }) => cause instanceof Malformed, () => Effect.succeed(true))
   )
 
 /**
