@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
@@ -25,6 +26,7 @@ import type { RowNotEncodable } from "../../FlowError.ts"
 import type { CheckpointStatus } from "../../JobStatus.ts"
 import type { Marker, Prepared } from "../../Sink.ts"
 import { packChunks } from "../checkpoint/chunks.ts"
+import type { Tables } from "../checkpoint/contents.ts"
 import { sha256Hex } from "../checkpoint/digest.ts"
 import { type BlobReference, encodeManifest, format, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
 import { SegmentWriter } from "../checkpoint/segment.ts"
@@ -32,7 +34,7 @@ import { Shelf } from "../checkpoint/shelf.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Applier, Pending } from "./applier.ts"
 import type { Attempt, AttemptCut } from "./component.ts"
-import { encodePart } from "./encoding.ts"
+import { encodeAbsent, encodePart } from "./encoding.ts"
 import { waitUntil } from "./inlet.ts"
 import { lettersOf } from "./outputs.ts"
 import type { Parts } from "./parts.ts"
@@ -45,7 +47,7 @@ const blobBytes = 1024 * 1024
 const smallBytes = 64 * 1024
 
 /** Segments after the base, at most: so many are played back on a restart. */
-const longestChain = 256
+export const longestChain = 256
 
 /** What the job was launched with, and what it goes on from. */
 export interface Launch {
@@ -65,6 +67,8 @@ export interface Launch {
   /** Epochs that the store keeps, and the blobs that each needs. */
   readonly kept: ReadonlyArray<Kept>
   readonly retain: number
+  /** Reads what tables held at the end of a chain. */
+  readonly tablesOf: (chain: ReadonlyArray<Link>) => Effect.Effect<Tables, unknown>
 }
 
 /** A committed epoch, what it needs, and whether somebody has given it a name. */
@@ -111,8 +115,9 @@ export class Coordinator {
   private lost: Effect.Effect<never, unknown> | undefined
   /** What the last epoch says that sinks are still to be given. */
   isOwing: boolean
+  /** The last epoch that was committed. */
+  head: number
   private epoch: number
-  private head: number
   private chain: ReadonlyArray<Link>
   private known: Array<PartEntry | undefined>
   private kept: ReadonlyArray<Kept>
@@ -197,7 +202,12 @@ export class Coordinator {
       const epoch = ++this.epoch
       const { appliers, launch, store } = this
       const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions } = launch
-      const isBase = this.isBaseDue(captures)
+      const absent = this.known.filter((entry) => entry !== undefined)
+        .filter(({ part }) => captures.every(({ cut }) => cut.part.part !== part))
+      const isDue = this.isBaseDue(captures)
+      // Where what the store has of absent parts cannot be read now, the chain goes on.
+      const held = isDue && absent.length > 0 ? yield* Effect.option(launch.tablesOf(this.chain)) : Option.none()
+      const isBase = isDue && (absent.length === 0 || Option.isSome(held))
 
       const shelf = new Shelf(epoch)
       const opaque: Array<unknown> | undefined = store.isDurable ? undefined : []
@@ -209,6 +219,7 @@ export class Coordinator {
         const entry = yield* encodePart(graph, part, isBase, { tables, flight, opaque })
         entries[part.part] = { ...entry, flight: shelf.add(`flight-${part.part}`, flight.finish(), opaque) }
       }
+      if (isBase && Option.isSome(held)) yield* encodeAbsent(absent, held.value, tables)
       const link: Link = { epoch, blobs: shelf.add("state", tables.finish()) }
       const chain = isBase ? [link] : [...this.chain, link]
 
@@ -377,14 +388,17 @@ export class Coordinator {
     })
   }
 
-  /** A base tells all; it needs every part. Otherwise only what was touched since the last picture is told. */
+  /** A base tells all. Otherwise only what was touched since the last picture is told. */
   private isBaseDue(captures: ReadonlyArray<Captured>): boolean {
-    if (this.chain.length === 0) return true
-    if (captures.length < this.parts.count) return false
+    const { length } = this.chain
+    if (length === 0) return true
+    // Parts that do not run, as one whose source takes long to open, have to be read from the store: for nothing but the
+    // bound, and where that fails, not again before as many segments have come.
+    if (captures.length < this.parts.count) return length % longestChain === 0
     const bytesOf = ({ blobs }: Link) => blobs.reduce((sum, { bytes }) => sum + bytes, 0)
     const [base, ...others] = this.chain
     const changes = others.reduce((sum, link) => sum + bytesOf(link), 0)
-    return this.committed === 0 || this.chain.length >= longestChain || changes > Math.max(bytesOf(base!), smallBytes)
+    return this.committed === 0 || length >= longestChain || changes > Math.max(bytesOf(base!), smallBytes)
   }
 
   /** What the epoch has for each sink. */
