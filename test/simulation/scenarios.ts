@@ -12,6 +12,8 @@ export interface Habits {
   readonly checkpointMillis: number
   readonly retain: number
   readonly maxPendingBytes: number
+  /** How long a source takes for a few rows, at most. */
+  readonly readMillis: number
   /** How often what is refused is tried again. */
   readonly retries: number
 }
@@ -62,24 +64,28 @@ const partitionsFor = (disorder: Disorder): fc.Arbitrary<number> =>
 const ways: ReadonlyArray<Exclude<Outcome, "well">> = ["fails", "answer lost", "slow", "hangs before", "hangs after"]
 
 const rates: fc.Arbitrary<Rates> = fc.record({
-  permille: fc.constantFrom(0, 0, 20, 60, 150, 300),
+  permille: fc.constantFrom(0, 0, 20, 60, 150, 300, 500),
   ways: fc.oneof(
     fc.constant(["fails", "answer lost"] as const),
     fc.constant(["fails", "answer lost", "slow"] as const),
     fc.subarray([...ways], { minLength: 1 })
   ),
-  most: fc.constantFrom(1, 3, 12)
+  most: fc.constantFrom(1, 3, 12, 24)
 })
 
-/** Early ones are as likely as late ones. */
-const sooner = (max: number) => fc.oneof(fc.integer({ min: 1, max: Math.ceil(max / 8) }), fc.integer({ min: 1, max }))
+/** Most come in the midst of the work, some while it begins. */
+const sooner = (max: number) =>
+  fc.oneof(
+    { weight: 2, arbitrary: fc.integer({ min: 1, max: Math.ceil(max / 8) }) },
+    { weight: 3, arbitrary: fc.integer({ min: Math.ceil(max / 8), max }) }
+  )
 
 const endings: fc.Arbitrary<Ending> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ _tag: fc.constant("crash at a side effect"), at: sooner(120) }) },
-  { weight: 3, arbitrary: fc.record({ _tag: fc.constant("crash at an operation"), at: sooner(16_000) }) },
+  { weight: 6, arbitrary: fc.record({ _tag: fc.constant("crash at a side effect"), at: sooner(240) }) },
+  { weight: 3, arbitrary: fc.record({ _tag: fc.constant("crash at an operation"), at: sooner(30_000) }) },
   {
     weight: 3,
-    arbitrary: fc.record({ _tag: fc.constant("zombie"), at: sooner(100), wakesAfterEpochs: fc.constantFrom(0, 1, 2, 99) })
+    arbitrary: fc.record({ _tag: fc.constant("zombie"), at: sooner(160), wakesAfterEpochs: fc.constantFrom(0, 1, 3, 99) })
   },
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("stop"), at: sooner(40), crashesAt: fc.constantFrom(1, 8, 9999) }) },
   {
@@ -99,7 +105,7 @@ const lifeFor = (disorder: Disorder): fc.Arbitrary<Life> =>
     rates,
     faults: fc.oneof(
       { weight: 3, arbitrary: fc.constant([]) },
-      { weight: 1, arbitrary: fc.uniqueArray(fc.nat({ max: 60 }), { minLength: 1, maxLength: 4 }) }
+      { weight: 1, arbitrary: fc.uniqueArray(fc.nat({ max: 40 }), { minLength: 1, maxLength: 5 }) }
     ),
     jump: fc.option(
       fc.record({ afterMillis: fc.integer({ min: 1, max: 20 }), byMillis: fc.constantFrom(-3_600_000, -50, 50, 3_600_000) }),
@@ -118,7 +124,8 @@ const scenarios = (disorder: Disorder): fc.Arbitrary<Scenario> =>
       checkpointMillis: fc.constantFrom(1, 2, 4, 8, 3_600_000),
       retain: fc.constantFrom(1, 2, 3, 1000),
       maxPendingBytes: fc.constantFrom(1, 400, 2 ** 26),
-      retries: fc.constantFrom(0, 0, 2)
+      readMillis: fc.constantFrom(0, 1, 4, 4),
+      retries: fc.constantFrom(0, 2, 6)
     }),
     store: fc.constantFrom("in memory", "in memory", "in files"),
     sinks: fc.constantFrom("ledgers", "ledgers", "files"),

@@ -64,9 +64,19 @@ const isExpected = (cause: Cause.Cause<unknown>, scenario: Scenario): boolean =>
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
   if (error instanceof Error && error.message.startsWith("trouble: ")) return true
   const tag = (error as { readonly _tag?: string } | undefined)?._tag
+  // Who asks for a savepoint may find the job at its end.
+  if (tag === "JobNotRunning") return true
   if (tag === "CheckpointStoreError" || tag === "SinkStalled" || tag === "Fenced" || tag === "SinkFenced") return true
   const damaged = scenario.lives.some(({ damaged }) => damaged > 0)
   return damaged && (tag === "CheckpointRefused" || tag === "SinkAheadOfCheckpoint")
+}
+
+/** A life whose power failed and may come back. */
+interface Zombie {
+  readonly alive: Alive
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  /** When it wakes: after so many epochs of another life, or when that is over. */
+  readonly epochs: number
 }
 
 class Run {
@@ -76,7 +86,7 @@ class Run {
   private readonly scenario: Scenario
   private readonly next: (n: number) => number
   private readonly files: Array<Files> = []
-  private readonly zombies: Array<{ readonly alive: Alive; readonly fiber: Fiber.Fiber<unknown, unknown> }> = []
+  private readonly zombies: Array<Zombie> = []
   private crashesInRecovery = 0
   private job: RunningJob | undefined
   private readonly seed: number
@@ -85,7 +95,7 @@ class Run {
     this.seed = seed
     this.scenario = scenario
     this.next = random(seed)
-    this.world = new World(scenario, this.seen)
+    this.world = new World(scenario, this.seen, this.next)
     this.time = new VirtualTime({ ...scenario.pace, seed })
   }
 
@@ -116,6 +126,7 @@ class Run {
       const { job: { program } } = this.world.built(alive)
       const job = yield* launch(program, settingsOf(this.scenario.habits, partitions))
       this.job = job
+      yield* Effect.forkChild(this.world.rationing)
       return yield* Effect.ensuring(use(job), Effect.flatMap(job.status, (status) => this.noteStatus(status, alive)))
     })).pipe(
       Effect.provideService(CheckpointStore.CheckpointStore, this.world.store(alive)),
@@ -154,8 +165,10 @@ class Run {
       const { scenario, seen, time, world } = this
       // A file cannot refuse a zombie: see the guarantees.
       const isZombie = ending._tag === "zombie" && scenario.sinks === "ledgers"
+      // The changes of a disk are many.
+      const scale = (scenario.store === "in files" ? 4 : 1) + (scenario.sinks === "files" ? 2 : 0)
       const power = new Power(
-        ending._tag === "crash at a side effect" || ending._tag === "zombie" ? ending.at : Infinity
+        ending._tag === "crash at a side effect" || ending._tag === "zombie" ? ending.at * scale : Infinity
       )
       const alive = this.born(rates, power, faults)
       const jobName = "random"
@@ -196,6 +209,7 @@ class Run {
             : job.await
           yield* over
         }))
+      const waking = yield* Effect.forkDetach(this.waking)
       const fiber = yield* Effect.forkDetach(life)
       const ended = yield* Effect.raceFirst(Fiber.await(fiber), power.failed).pipe(Effect.timeoutOption(patienceMillis))
       const exit = fiber.pollUnsafe()
@@ -203,7 +217,7 @@ class Run {
       if (Option.isNone(ended)) power.fail()
       if (power.hasFailed && exit === undefined) {
         yield* this.noteCrash(alive, ending, headBefore.length > 0, asked)
-        if (isZombie) this.zombies.push({ alive, fiber })
+        if (ending._tag === "zombie" && isZombie) this.zombies.push({ alive, fiber, epochs: ending.wakesAfterEpochs })
         else {
           yield* Effect.forkDetach(Fiber.interrupt(fiber))
           if (scenario.store === "in files" || scenario.sinks === "files") {
@@ -216,7 +230,7 @@ class Run {
         const refused = yield* this.judge(exit.cause)
         if (refused) world.repair()
       }
-      yield* this.wake(ending)
+      yield* Fiber.interrupt(waking)
     })
   }
 
@@ -265,15 +279,19 @@ class Run {
     })
   }
 
-  /** Zombies wake once somebody else has made so many epochs; at once when none is to be made. */
-  private wake(own: Life["ending"]): Effect.Effect<void, unknown> {
+  /** Zombies that wake while another life is at work, once that has made so many epochs. */
+  private get waking(): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
-      const old = own._tag === "zombie" ? this.zombies.slice(0, -1) : this.zombies.slice()
-      for (const one of old) yield* this.awoken(one)
+      const { committed } = this.world
+      const from = committed.length
+      for (const one of this.zombies.slice()) {
+        while (committed.length < from + one.epochs) yield* Effect.sleep(0.5)
+        yield* this.awoken(one)
+      }
     })
   }
 
-  private awoken(one: Run["zombies"][number]): Effect.Effect<void, unknown> {
+  private awoken(one: Zombie): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
       const at = this.zombies.indexOf(one)
       if (at >= 0) this.zombies.splice(at, 1)

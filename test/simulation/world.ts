@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import * as TxRef from "effect/TxRef"
 import { type CheckpointStore, Sink, Source } from "millrace"
 import { decodeManifest, type Manifest } from "../../src/internal/checkpoint/manifest.ts"
 import { fileStore } from "../../src/internal/stores/fileStore.ts"
@@ -52,6 +53,7 @@ export class World {
   readonly damagedEpochs = new Set<number>()
   readonly damagedBlobs = new Set<string>()
   private readonly memory = memoryStore()
+  private readonly next: (n: number) => number
   private readonly ledgers = new Map<string, Ledger>()
   private readonly names: ReadonlyArray<string>
   private readonly furthest = new Map<string, number>()
@@ -59,15 +61,16 @@ export class World {
   private readonly doubtful = new Set<string>()
   /** Commits that were tried, by life and epoch. */
   private readonly tries = new Map<string, number>()
-  /** Applications that failed, or whose answer was lost. */
-  private readonly unapplied = new Set<string>()
   /** Manifests of this run, in the order of their commits. */
   readonly committed: Array<Manifest> = []
+  /** How many rations there were for sources. */
+  private readonly rations = TxRef.makeUnsafe(0)
   /** As it is on the disk or in memory, with nothing in between. */
   raw: Store
 
-  constructor(scenario: Scenario, seen: Seen) {
+  constructor(scenario: Scenario, seen: Seen, next: (n: number) => number) {
     this.scenario = scenario
+    this.next = next
     this.seen = seen
     const { outlets } = build(scenario.spec)
     this.names = [...outlets.map(({ name }) => name), "dead letters"]
@@ -246,7 +249,6 @@ export class World {
             apply: (application) =>
               Effect.gen({ self: this }, function*() {
                 const { marker } = application
-                const key = `${name} ${marker.lineage} ${marker.epoch}`
                 const found = yield* current
                 const isDone = found?.lineage === marker.lineage && found.epoch === marker.epoch
                 if (isDone && alive.isZombie) seen.add("zombie: its application was found done")
@@ -258,7 +260,6 @@ export class World {
                 const tried = alive.troubles.calls.some(({ call, outcome }) =>
                   outcome === "fails" && call === `apply ${marker.epoch} to ${name}`
                 )
-                if (tried && !isDone) this.unapplied.add(key)
                 if (tried && !isDone) seen.add("ambiguous: an application that failed was done later")
               })
           }
@@ -287,7 +288,7 @@ export class World {
           if (at < (furthest.get(key) ?? 0)) seen.add("event time: rows were read again that event time had passed")
           return {
             pull: (max) =>
-              Effect.sync(() => {
+              Effect.map(this.next(4) === 0 ? this.rationed : this.reading, () => {
                 if (at >= rows.length) return undefined
                 const start = at
                 const chunk = rows.slice(start, start + Math.min(max, 3))
@@ -299,6 +300,27 @@ export class World {
         })
     })
     return Crashing.source(alive.troubles.around, name, Crashing.source(alive.power.around, name, inner))
+  }
+
+  private get reading(): Effect.Effect<void> {
+    return Effect.suspend(() => Effect.sleep(this.next(this.scenario.habits.readMillis * 10 + 1) / 10))
+  }
+
+  /** Hands out rations, for ever. */
+  readonly rationing: Effect.Effect<never> = Effect.forever(
+    Effect.andThen(Effect.sleep(0.4), TxRef.update(this.rations, (n) => n + 1))
+  )
+
+  /** Waits for some rations more, in a transaction that is tried again at each of them. */
+  private get rationed(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const wanted = this.rations.value + this.next(5)
+      let tries = 0
+      return Effect.tx(Effect.flatMap(TxRef.get(this.rations), (n) => {
+        if (++tries > 3) this.seen.add("failing: a transaction was tried three times or more before it went through")
+        return n >= wanted ? Effect.void : Effect.txRetry
+      }))
+    })
   }
 
   // -------------------------------------------------------------------------------------------------------------------
