@@ -126,7 +126,6 @@ class Run {
       const { job: { program } } = this.world.built(alive)
       const job = yield* launch(program, settingsOf(this.scenario.habits, partitions))
       this.job = job
-      yield* Effect.forkChild(this.world.rationing)
       return yield* Effect.ensuring(use(job), Effect.flatMap(job.status, (status) => this.noteStatus(status, alive)))
     })).pipe(
       Effect.provideService(CheckpointStore.CheckpointStore, this.world.store(alive)),
@@ -230,7 +229,9 @@ class Run {
         const refused = yield* this.judge(exit.cause)
         if (refused) world.repair()
       }
+      const woken = waking.pollUnsafe()
       yield* Fiber.interrupt(waking)
+      if (woken !== undefined) yield* woken
     })
   }
 

@@ -306,8 +306,8 @@ export class World {
     return Effect.suspend(() => Effect.sleep(this.next(this.scenario.habits.readMillis * 10 + 1) / 10))
   }
 
-  /** Hands out rations, for ever. */
-  readonly rationing: Effect.Effect<never> = Effect.forever(
+  /** Hands out rations for as long as somebody waits. */
+  private readonly rationing: Effect.Effect<never> = Effect.forever(
     Effect.andThen(Effect.sleep(0.4), TxRef.update(this.rations, (n) => n + 1))
   )
 
@@ -319,7 +319,7 @@ export class World {
       return Effect.tx(Effect.flatMap(TxRef.get(this.rations), (n) => {
         if (++tries > 3) this.seen.add("failing: a transaction was tried three times or more before it went through")
         return n >= wanted ? Effect.void : Effect.txRetry
-      }))
+      })).pipe(Effect.raceFirst(this.rationing))
     })
   }
 
