@@ -240,7 +240,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     "timers of sessions are not restored",
     edit("machine/sessions.ts", "this.store(key, live as ReadonlyArray<Session>))", "this.sessions.put(key, live as ReadonlyArray<Session>))")
   ),
-  by(["laws/interleavings"])(
+  by(["machine/firing"])(
     "sessions merge in the wrong order",
     edit("machine/sessions.ts", "acc = fields.merge(acc, live[i]!.acc)", "acc = fields.merge(live[i]!.acc, acc)")
   ),

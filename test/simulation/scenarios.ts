@@ -61,7 +61,14 @@ const partitionsFor = (disorder: Disorder): fc.Arbitrary<number> =>
     { weight: 1, arbitrary: fc.constant(16) }
   )
 
-const ways: ReadonlyArray<Exclude<Outcome, "well">> = ["fails", "answer lost", "slow", "hangs before", "hangs after"]
+const ways: ReadonlyArray<Exclude<Outcome, "well">> = [
+  "fails",
+  "fails late",
+  "answer lost",
+  "slow",
+  "hangs before",
+  "hangs after"
+]
 
 const rates: fc.Arbitrary<Rates> = fc.record({
   permille: fc.constantFrom(0, 0, 20, 60, 150, 300, 500),
@@ -154,3 +161,23 @@ export const scenarioOf = (seed: number): Scenario => {
 
 /** For people. */
 export const printed = ({ spec, ...world }: Scenario): string => `${print(spec)}${JSON.stringify(world)}\n`
+
+/** The scenario of a seed, with nothing but calls whose outcome is not what is said of it, at 5 to 30 in a hundred. */
+export const ambiguousOf = (seed: number): Scenario => {
+  const { habits, lives: [life], ...scenario } = scenarioOf(seed)
+  const permille = 50 + seed * 7 % 251
+  const rates: Rates = { permille, ways: ["fails", "fails late", "answer lost"], most: 1000 }
+  return {
+    ...scenario,
+    habits: { ...habits, checkpointMillis: 1 + seed % 8, readMillis: 4 },
+    lives: [{
+      ...life!,
+      ending: { _tag: "crash at an operation", at: Infinity },
+      faults: [],
+      jump: undefined,
+      damaged: 0,
+      rates
+    }],
+    last: { ...scenario.last, rates, healsAfterMillis: 20 }
+  }
+}

@@ -33,7 +33,7 @@ const mostLaunches = 40
 const longestPausesMillis = 30_000
 
 /** How long a life may last before somebody ends it. */
-const patienceMillis = 200_000
+const patienceMillis = 90_000
 
 const settingsOf = (habits: Habits, partitions: number): Settings => ({
   partitions,
@@ -54,6 +54,8 @@ export interface Report {
   /** Of the choices of the scheduler, and of what sinks hold. */
   readonly fingerprint: string
   readonly epochs: number
+  /** Per commit when it was tried, and when it was told that it had failed. */
+  readonly tries: ReadonlyArray<ReadonlyArray<{ readonly from: number; readonly to: number }>>
   /** Scheduler steps from the end of all troubles, and those of a clean run. */
   readonly steps: number
   readonly cleanSteps: number
@@ -95,8 +97,8 @@ class Run {
     this.seed = seed
     this.scenario = scenario
     this.next = random(seed)
-    this.world = new World(scenario, this.seen, this.next)
     this.time = new VirtualTime({ ...scenario.pace, seed })
+    this.world = new World(scenario, this.seen, this.next, () => this.time.now)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -166,15 +168,14 @@ class Run {
       const isZombie = ending._tag === "zombie" && scenario.sinks === "ledgers"
       // The changes of a disk are many.
       const scale = (scenario.store === "in files" ? 4 : 1) + (scenario.sinks === "files" ? 2 : 0)
-      const power = new Power(
-        ending._tag === "crash at a side effect" || ending._tag === "zombie" ? ending.at * scale : Infinity
-      )
+      let pointsLeft = ending._tag === "crash at a side effect" || ending._tag === "zombie" ? ending.at * scale : Infinity
+      const power = new Power(() => --pointsLeft === 0)
       const alive = this.born(rates, power, faults)
       const jobName = "random"
       if (damaged > 0) yield* world.damage(jobName, damaged, damage)
       yield* this.survey(partitions)
       const headBefore = yield* world.raw.list(jobName)
-      if (ending._tag === "crash at an operation") time.before(ending.at, () => power.fail(time.soon))
+      if (ending._tag === "crash at an operation" && ending.at < Infinity) time.before(ending.at, () => power.fail(time.soon))
       let jumped = false
       const jumping = jump === undefined ? Effect.void : Effect.andThen(
         Effect.sleep(jump.afterMillis),
@@ -184,18 +185,12 @@ class Run {
         })
       )
       let asked: Marker | undefined
-      const asking = (what: "stop" | "savepoint", job: RunningJob, at: number, crashesAt: number) =>
+      const asking = (what: "stop" | "savepoint", job: RunningJob, at: number, crashesAt: number): Effect.Effect<void, unknown> =>
         Effect.gen(function*() {
           yield* Effect.sleep(at / 4)
           asked = what === "stop" ? "crash: after a stop has begun" : "crash: after a savepoint was asked for"
-          const from = power.points.length
-          const doing = what === "stop" ? job.stop : Effect.andThen(job.savepoint("before"), Effect.never)
-          const crash = Effect.gen(function*() {
-            while (power.points.length < from + crashesAt) yield* Effect.sleep(0.1)
-            power.fail()
-            return yield* Effect.never
-          })
-          return yield* Effect.raceFirst(doing, crash)
+          pointsLeft = crashesAt
+          return yield* what === "stop" ? job.stop : Effect.andThen(job.savepoint("before"), Effect.never)
         })
       const life = this.launched(alive, partitions, (job) =>
         Effect.gen(function*() {
@@ -286,7 +281,7 @@ class Run {
       const { committed } = this.world
       const from = committed.length
       for (const one of this.zombies.slice()) {
-        while (committed.length < from + one.epochs) yield* Effect.sleep(0.5)
+        for (let millis = 0.5; committed.length < from + one.epochs; millis *= 1.5) yield* Effect.sleep(millis)
         yield* this.awoken(one)
       }
     })
@@ -406,7 +401,7 @@ class Run {
         alive = this.born(isHealed ? well : rates, new Power())
         const pausesMillis = troubled || this.world.damagedBlobs.size + this.world.damagedEpochs.size > 0 ? longestPausesMillis : 500
         const overdue = limit === undefined ? Effect.never : Effect.gen({ self: this }, function*() {
-          while (!isHealed || time.now - began.millis < 2 * limit.millis + pausesMillis) yield* Effect.sleep(100)
+          while (!isHealed || time.now - began.millis < 2 * limit.millis + pausesMillis) yield* Effect.sleep(500)
           const status = this.job === undefined ? undefined : yield* this.job.status
           return yield* Effect.fail(new Error(`it has not come to its end in time: ${waitsFor(status)}`))
         })
@@ -465,7 +460,11 @@ const stepsBeside = 4000
 const textOf = (received: Received): string => JSON.stringify(received)
 
 /** Lives through what a seed has in store, and throws if anything came of it that should not have. */
-export const schedule = async (seed: number, scenario = scenarioOf(seed)): Promise<Report> => {
+export const schedule = async (
+  seed: number,
+  scenario = scenarioOf(seed),
+  file = "test/simulation/schedules.test.ts"
+): Promise<Report> => {
   try {
     const built = build(scenario.spec)
     const reference = expected(built)
@@ -483,13 +482,14 @@ export const schedule = async (seed: number, scenario = scenarioOf(seed)): Promi
       seen: run.seen,
       fingerprint: `${run.time.fingerprint} ${run.time.steps} ${textOf(received)}`,
       epochs: run.world.committed.length,
+      tries: [...run.world.tries.values()],
       steps,
       cleanSteps: clean.steps
     }
   } catch (cause) {
     const problem = cause instanceof Error ? cause.message : String(cause)
     throw new Error(
-      `schedule ${seed}: ${problem}\nReplay it with MILLRACE_SCHEDULE=${seed} vitest run test/simulation/schedules.test.ts`
+      `schedule ${seed}: ${problem}\nReplay it with MILLRACE_SCHEDULE=${seed} vitest run ${file}`
         + `\n${printed(scenario)}`,
       { cause }
     )

@@ -5,7 +5,7 @@ import { CheckpointStore } from "millrace"
 import type { Around } from "../support/crashing.ts"
 
 /** What comes of a call. */
-export const outcomes = ["well", "fails", "answer lost", "slow", "hangs before", "hangs after"] as const
+export const outcomes = ["well", "fails", "fails late", "answer lost", "slow", "hangs before", "hangs after"] as const
 export type Outcome = typeof outcomes[number]
 
 /** One call and what came of it. */
@@ -68,8 +68,10 @@ export class Troubles {
       switch (outcome) {
         case "fails":
           return Effect.andThen(Effect.yieldNow, lost(call))
+        case "fails late":
+          return Effect.andThen(Effect.sleep(1 + this.next(40)), lost(call))
         case "answer lost":
-          return Effect.andThen(Effect.exit(effect), lost(call))
+          return Effect.exit(effect).pipe(Effect.andThen(Effect.sleep(this.next(20))), Effect.andThen(lost(call)))
         case "slow": {
           const pause = Effect.sleep(1 + this.next(40))
           return this.next(2) === 0 ? Effect.andThen(pause, effect) : Effect.tap(effect, () => pause)

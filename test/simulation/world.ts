@@ -59,8 +59,8 @@ export class World {
   private readonly furthest = new Map<string, number>()
   /** Epochs and the digests that somebody was told had failed, or was told nothing of. */
   private readonly doubtful = new Set<string>()
-  /** Commits that were tried, by life and epoch. */
-  private readonly tries = new Map<string, number>()
+  /** When commits were tried, and when they were told that they had failed, by attempt and epoch. */
+  readonly tries = new Map<string, Array<{ readonly from: number; to: number }>>()
   /** Manifests of this run, in the order of their commits. */
   readonly committed: Array<Manifest> = []
   /** How many rations there were for sources. */
@@ -68,7 +68,10 @@ export class World {
   /** As it is on the disk or in memory, with nothing in between. */
   raw: Store
 
-  constructor(scenario: Scenario, seen: Seen, next: (n: number) => number) {
+  private readonly now: () => number
+
+  constructor(scenario: Scenario, seen: Seen, next: (n: number) => number, now: () => number) {
+    this.now = now
     this.scenario = scenario
     this.next = next
     this.seen = seen
@@ -113,8 +116,10 @@ export class World {
       commit: (commit) =>
         Effect.suspend(() => {
           const key = `${commit.attempt} ${commit.epoch}`
-          const tries = (this.tries.get(key) ?? 0) + 1
-          this.tries.set(key, tries)
+          const known = this.tries.get(key) ?? []
+          this.tries.set(key, known)
+          const own = { from: this.now(), to: Infinity }
+          const tries = known.push(own)
           if (tries >= 3) this.seen.add("ambiguous: a commit was tried three times or more")
           return troubled.commit(commit).pipe(
             Effect.tap(() =>
@@ -122,7 +127,12 @@ export class World {
                 if (tries > 1 && this.doubtful.has(key)) this.seen.add("ambiguous: a commit was tried again and done then")
               })
             ),
-            Effect.tapError(() => Effect.sync(() => void this.doubtful.add(key)))
+            Effect.tapError(() =>
+              Effect.sync(() => {
+                own.to = this.now()
+                this.doubtful.add(key)
+              })
+            )
           )
         }),
       list: (job) =>
