@@ -226,7 +226,11 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   bySchedules(
     "an older epoch is gone on from though a sink stands ahead of it",
-    edit("runtime/applier.ts", "if (at < 0) return yield* this.ahead(", "if (at < 0) at = 0\n          if (at < 0) return yield* this.ahead(")
+    edit(
+      "runtime/applier.ts",
+      "if (at < 0) return yield* this.ahead(",
+      "if (at < 0) at = 0\n          if (at < 0) return yield* this.ahead("
+    )
   ),
   bySchedules(
     "the number of a damaged epoch is given again",
@@ -238,7 +242,11 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byRestores(
     "timers of sessions are not restored",
-    edit("machine/sessions.ts", "this.store(key, live as ReadonlyArray<Session>))", "this.sessions.put(key, live as ReadonlyArray<Session>))")
+    edit(
+      "machine/sessions.ts",
+      "this.store(key, live as ReadonlyArray<Session>))",
+      "this.sessions.put(key, live as ReadonlyArray<Session>))"
+    )
   ),
   by(["machine/firing"])(
     "sessions merge in the wrong order",
@@ -260,12 +268,18 @@ export const mutants: ReadonlyArray<Mutant> = [
     "no fence in files: what an earlier attempt has prepared can still be published",
     edit("stores/fileStore.ts", "writer >= attempt) continue", "attempt > 0) continue")
   ),
-  byStores("no fence in SQLite", edit("stores/sqliteStore.ts", "AND attempt = ? AND ? > ?", "AND (attempt = ? OR 1) AND ? > ?")),
+  byStores(
+    "no fence in SQLite",
+    edit("stores/sqliteStore.ts", "AND attempt = ? AND ? > ?", "AND (attempt = ? OR 1) AND ? > ?")
+  ),
   bySchedules(
     "any attempt may write",
     edit("stores/refusals.ts", "attempt === latest && attempt > 0", "attempt > 0 && latest > 0")
   ),
-  byStores("an epoch may follow any other", edit("stores/refusals.ts", "if (head !== previous)", "if (head < previous)")),
+  byStores(
+    "an epoch may follow any other",
+    edit("stores/refusals.ts", "if (head !== previous)", "if (head < previous)")
+  ),
   by(["regressions/overtakenAtTheStart"])(
     "sinks begin anew whoever is in charge",
     edit("runtime/applier.ts", "yield* this.inCharge\n        yield* position.begin", "yield* position.begin")
@@ -280,11 +294,19 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byAmbiguity(
     "an epoch that a sink has failed to take is passed over",
-    edit("runtime/applier.ts", "this.failure = exit.cause\n", "this.failure = exit.cause\n        this.waiting = this.waiting.slice(1)\n")
+    edit(
+      "runtime/applier.ts",
+      "this.failure = exit.cause\n",
+      "this.failure = exit.cause\n        this.waiting = this.waiting.slice(1)\n"
+    )
   ),
   bySchedules(
     "retention drops pieces that are needed",
-    edit("runtime/coordinator.ts", "const needed = new Set(kept.flatMap(({ blobs }) => blobs))", "const needed = new Set()")
+    edit(
+      "runtime/coordinator.ts",
+      "const needed = new Set(kept.flatMap(({ blobs }) => blobs))",
+      "const needed = new Set()"
+    )
   ),
   bySchedules(
     "checksums of pieces are not looked at",
@@ -296,6 +318,10 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   bySchedules(
     "a split that had ended begins anew",
-    edit("runtime/standing.ts", "split.source === source && split.split === name", "split.source === source && split.split === name && !split.ended")
+    edit(
+      "runtime/standing.ts",
+      "split.source === source && split.split === name",
+      "split.source === source && split.split === name && !split.ended"
+    )
   )
 ]

@@ -18,7 +18,9 @@ describe.each(["before look where numbers stands", "after look where numbers sta
       const life = (around: Around) =>
         toTheEnd(
           Job.make("job", [
-            Flow.from("numbers", Source.memory([1, 2, 3])).pipe(Flow.to("numbers", sink(around, "numbers", ledger.sink)))
+            Flow.from("numbers", Source.memory([1, 2, 3])).pipe(
+              Flow.to("numbers", sink(around, "numbers", ledger.sink))
+            )
           ]),
           store(around, inner),
           {}

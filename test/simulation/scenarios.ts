@@ -18,11 +18,14 @@ export interface Habits {
   readonly retries: number
 }
 
+/** Which side effects count. */
+export type Where = "anywhere" | "commits" | "applications"
+
 /** How a life ends unless the job has finished by then. `at` counts side effects, operations, or milliseconds. */
 export type Ending =
-  | { readonly _tag: "crash at a side effect"; readonly at: number }
+  | { readonly _tag: "crash at a side effect"; readonly at: number; readonly where: Where }
   | { readonly _tag: "crash at an operation"; readonly at: number }
-  | { readonly _tag: "zombie"; readonly at: number; readonly wakesAfterEpochs: number }
+  | { readonly _tag: "zombie"; readonly at: number; readonly where: Where; readonly wakesAfterEpochs: number }
   | { readonly _tag: "stop"; readonly at: number; readonly crashesAt: number }
   | { readonly _tag: "savepoint, then crash"; readonly at: number; readonly crashesAt: number }
 
@@ -88,13 +91,45 @@ const sooner = (max: number) =>
   )
 
 const endings: fc.Arbitrary<Ending> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ _tag: fc.constant("crash at a side effect"), at: sooner(240) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      _tag: fc.constant("crash at a side effect"),
+      at: sooner(240),
+      where: fc.constant("anywhere")
+    })
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      _tag: fc.constant("crash at a side effect"),
+      at: fc.integer({ min: 1, max: 12 }),
+      where: fc.constantFrom("commits", "applications")
+    })
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      _tag: fc.constant("zombie"),
+      at: fc.integer({ min: 1, max: 8 }),
+      where: fc.constantFrom("commits", "applications"),
+      wakesAfterEpochs: fc.constantFrom(0, 1, 3, 99)
+    })
+  },
   { weight: 3, arbitrary: fc.record({ _tag: fc.constant("crash at an operation"), at: sooner(30_000) }) },
   {
     weight: 3,
-    arbitrary: fc.record({ _tag: fc.constant("zombie"), at: sooner(160), wakesAfterEpochs: fc.constantFrom(0, 1, 3, 99) })
+    arbitrary: fc.record({
+      _tag: fc.constant("zombie"),
+      at: sooner(160),
+      where: fc.constant("anywhere"),
+      wakesAfterEpochs: fc.constantFrom(0, 1, 3, 99)
+    })
   },
-  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("stop"), at: sooner(40), crashesAt: fc.constantFrom(1, 8, 9999) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ _tag: fc.constant("stop"), at: sooner(40), crashesAt: fc.constantFrom(1, 8, 9999) })
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -115,7 +150,10 @@ const lifeFor = (disorder: Disorder): fc.Arbitrary<Life> =>
       { weight: 1, arbitrary: fc.uniqueArray(fc.nat({ max: 40 }), { minLength: 1, maxLength: 5 }) }
     ),
     jump: fc.option(
-      fc.record({ afterMillis: fc.integer({ min: 1, max: 20 }), byMillis: fc.constantFrom(-3_600_000, -50, 50, 3_600_000) }),
+      fc.record({
+        afterMillis: fc.integer({ min: 1, max: 20 }),
+        byMillis: fc.constantFrom(-3_600_000, -50, 50, 3_600_000)
+      }),
       { nil: undefined, freq: 3 }
     ),
     damaged: fc.constantFrom(0, 0, 0, 0, 0, 0, 0, 1, 1, 2),

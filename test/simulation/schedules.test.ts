@@ -29,11 +29,17 @@ describe("seeded schedules", { timeout: deep(180_000, 7_200_000) * runs(1) }, ()
       worst = Math.max(worst, report.steps / report.cleanSteps)
       if (n % 100 !== 0) continue
       again++
-      assert.strictEqual((await schedule(n)).fingerprint, report.fingerprint, `schedule ${n} is another one when replayed`)
+      assert.strictEqual(
+        (await schedule(n)).fingerprint,
+        report.fingerprint,
+        `schedule ${n} is another one when replayed`
+      )
     }
     const seconds = (performance.now() - began) / 1000
     console.log(
-      `${count} schedules, ${epochs} epochs, ${again} replayed, in ${seconds.toFixed(0)} s; the last life of a run took at `
+      `${count} schedules, ${epochs} epochs, ${again} replayed, in ${
+        seconds.toFixed(0)
+      } s; the last life of a run took at `
         + `most ${worst.toFixed(2)} times the steps of a clean one\n`
         + [...hits].sort((a, b) => a[1] - b[1]).map(([marker, hits]) => `${hits}\t${marker}`).join("\n")
     )

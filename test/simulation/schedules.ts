@@ -153,9 +153,15 @@ class Run {
         if (outcome.startsWith("hangs") && call.startsWith("apply") && status.checkpoints > 1) {
           seen.add("hanging: an application while epochs were made")
         }
-        if (outcome === "answer lost" && call === "acquire") seen.add("ambiguous: a job was taken over without hearing so")
-        if (outcome !== "slow" && /^(list|manifest|blob)/.test(call)) seen.add("ambiguous: reading the store was tried again")
-        if (outcome === "answer lost" && call.startsWith("pull")) seen.add("ambiguous: a pull whose answer was lost was made again")
+        if (outcome === "answer lost" && call === "acquire") {
+          seen.add("ambiguous: a job was taken over without hearing so")
+        }
+        if (outcome !== "slow" && /^(list|manifest|blob)/.test(call)) {
+          seen.add("ambiguous: reading the store was tried again")
+        }
+        if (outcome === "answer lost" && call.startsWith("pull")) {
+          seen.add("ambiguous: a pull whose answer was lost was made again")
+        }
         if (outcome !== "slow" && call.startsWith("open sink")) seen.add("ambiguous: a sink could not be opened")
       }
     })
@@ -168,14 +174,18 @@ class Run {
       const isZombie = ending._tag === "zombie" && scenario.sinks === "ledgers"
       // The changes of a disk are many.
       const scale = (scenario.store === "in files" ? 4 : 1) + (scenario.sinks === "files" ? 2 : 0)
-      let pointsLeft = ending._tag === "crash at a side effect" || ending._tag === "zombie" ? ending.at * scale : Infinity
-      const power = new Power(() => --pointsLeft === 0)
+      const where = ending._tag === "crash at a side effect" || ending._tag === "zombie" ? ending.where : undefined
+      let pointsLeft = where === undefined ? Infinity : where === "anywhere" ? ending.at * scale : ending.at
+      const counts = where === "commits" ? / commit \d/ : where === "applications" ? / apply \d/ : /./
+      const power = new Power((point) => counts.test(point) && --pointsLeft === 0)
       const alive = this.born(rates, power, faults)
       const jobName = "random"
       if (damaged > 0) yield* world.damage(jobName, damaged, damage)
       yield* this.survey(partitions)
       const headBefore = yield* world.raw.list(jobName)
-      if (ending._tag === "crash at an operation" && ending.at < Infinity) time.before(ending.at, () => power.fail(time.soon))
+      if (ending._tag === "crash at an operation" && ending.at < Infinity) {
+        time.before(ending.at, () => power.fail(time.soon))
+      }
       let jumped = false
       const jumping = jump === undefined ? Effect.void : Effect.andThen(
         Effect.sleep(jump.afterMillis),
@@ -185,7 +195,12 @@ class Run {
         })
       )
       let asked: Marker | undefined
-      const asking = (what: "stop" | "savepoint", job: RunningJob, at: number, crashesAt: number): Effect.Effect<void, unknown> =>
+      const asking = (
+        what: "stop" | "savepoint",
+        job: RunningJob,
+        at: number,
+        crashesAt: number
+      ): Effect.Effect<void, unknown> =>
         Effect.gen(function*() {
           yield* Effect.sleep(at / 4)
           asked = what === "stop" ? "crash: after a stop has begun" : "crash: after a savepoint was asked for"
@@ -207,7 +222,9 @@ class Run {
       const fiber = yield* Effect.forkDetach(life)
       const ended = yield* Effect.raceFirst(Fiber.await(fiber), power.failed).pipe(Effect.timeoutOption(patienceMillis))
       const exit = fiber.pollUnsafe()
-      if (jumped) seen.add(jump!.byMillis < 0 ? "clock: the time of day went back" : "clock: the time of day leapt ahead")
+      if (jumped) {
+        seen.add(jump!.byMillis < 0 ? "clock: the time of day went back" : "clock: the time of day leapt ahead")
+      }
       if (Option.isNone(ended)) power.fail()
       if (power.hasFailed && exit === undefined) {
         yield* this.noteCrash(alive, ending, headBefore.length > 0, asked)
@@ -216,7 +233,9 @@ class Run {
           yield* Effect.forkDetach(Fiber.interrupt(fiber))
           if (scenario.store === "in files" || scenario.sinks === "files") {
             world.disk.reboot(scenario.loss)
-            if (/lost/.test(scenario.loss) && scenario.loss !== "nothing lost") seen.add("crash: what was not synced is gone")
+            if (/lost/.test(scenario.loss) && scenario.loss !== "nothing lost") {
+              seen.add("crash: what was not synced is gone")
+            }
             if (scenario.loss === "contents torn") seen.add("crash: half of what was not synced is there")
           }
         }
@@ -300,7 +319,9 @@ class Run {
       yield* Effect.timeoutOption(Fiber.await(one.fiber), patienceMillis)
       yield* Effect.forkDetach(Fiber.interrupt(one.fiber))
       const exit = one.fiber.pollUnsafe()
-      if (exit !== undefined && Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) yield* this.judge(exit.cause)
+      if (exit !== undefined && Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) {
+        yield* this.judge(exit.cause)
+      }
     })
   }
 
@@ -350,7 +371,9 @@ class Run {
         if (splits.some(({ cursor, ended }) => cursor === 0 && !ended) && splits.some(({ cursor }) => cursor > 0)) {
           seen.add("from: a split that had given nothing yet")
         }
-        if (splits.some(({ generator }) => generator !== undefined)) seen.add("from: a watermark generator with a state")
+        if (splits.some(({ generator }) => generator !== undefined)) {
+          seen.add("from: a watermark generator with a state")
+        }
         for (const { machine, operator, partition } of entry.operators) {
           for (const id of machine?.tables ?? []) {
             if ((tables.table(operator, partition, id)?.keys.length ?? 0) === 0) continue
@@ -399,7 +422,9 @@ class Run {
       for (let launches = 0; launches < mostLaunches; launches++) {
         yield* this.survey(partitions)
         alive = this.born(isHealed ? well : rates, new Power())
-        const pausesMillis = troubled || this.world.damagedBlobs.size + this.world.damagedEpochs.size > 0 ? longestPausesMillis : 500
+        const pausesMillis = troubled || this.world.damagedBlobs.size + this.world.damagedEpochs.size > 0
+          ? longestPausesMillis
+          : 500
         const overdue = limit === undefined ? Effect.never : Effect.gen({ self: this }, function*() {
           while (!isHealed || time.now - began.millis < 2 * limit.millis + pausesMillis) yield* Effect.sleep(500)
           const status = this.job === undefined ? undefined : yield* this.job.status
@@ -450,7 +475,9 @@ const waitsFor = (status: Job.JobStatus | undefined): string =>
     checkpoints: status.checkpoints,
     restarts: status.restarts,
     sinks: status.sinks.filter(({ pendingBytes }) => pendingBytes > 0),
-    buffers: status.buffers.filter(({ fill }) => fill > 0).map(({ capacity, fill, name }) => `${name}: ${fill} of ${capacity}`),
+    buffers: status.buffers.filter(({ fill }) => fill > 0).map(({ capacity, fill, name }) =>
+      `${name}: ${fill} of ${capacity}`
+    ),
     steps: status.steps.map(({ partition, stage, steps }) => `stage ${stage} partition ${partition}: ${steps} steps`)
   })
 
@@ -477,7 +504,11 @@ export const schedule = async (
     for (const { keys, operator } of status.operators) assert.strictEqual(keys, 0, `${operator} remembers`)
     assert.strictEqual(afterwards, "finished")
     assert.deepStrictEqual(received, contents, "launched once more")
-    assert.isAtMost(steps, 2 * clean.steps + stepsBeside, `scheduler steps to the end, of ${clean.steps} in a clean run`)
+    assert.isAtMost(
+      steps,
+      2 * clean.steps + stepsBeside,
+      `scheduler steps to the end, of ${clean.steps} in a clean run`
+    )
     return {
       seen: run.seen,
       fingerprint: `${run.time.fingerprint} ${run.time.steps} ${textOf(received)}`,

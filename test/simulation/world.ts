@@ -124,7 +124,9 @@ export class World {
           return troubled.commit(commit).pipe(
             Effect.tap(() =>
               Effect.sync(() => {
-                if (tries > 1 && this.doubtful.has(key)) this.seen.add("ambiguous: a commit was tried again and done then")
+                if (tries > 1 && this.doubtful.has(key)) {
+                  this.seen.add("ambiguous: a commit was tried again and done then")
+                }
               })
             ),
             Effect.tapError(() =>
@@ -159,11 +161,15 @@ export class World {
           )
         ),
       manifest: (job, epoch) =>
-        Effect.map(inner.manifest(job, epoch), Option.map((bytes) =>
-          this.damagedEpochs.has(epoch) ? damagedBytes(bytes) : bytes)),
+        Effect.map(
+          inner.manifest(job, epoch),
+          Option.map((bytes) => this.damagedEpochs.has(epoch) ? damagedBytes(bytes) : bytes)
+        ),
       blob: (job, id) =>
-        Effect.map(inner.blob(job, id), Option.map((blob) =>
-          this.damagedBlobs.has(id) ? { ...blob, bytes: damagedBytes(blob.bytes) } : blob))
+        Effect.map(
+          inner.blob(job, id),
+          Option.map((blob) => this.damagedBlobs.has(id) ? { ...blob, bytes: damagedBytes(blob.bytes) } : blob)
+        )
     }
   }
 
@@ -226,7 +232,11 @@ export class World {
     if (this.scenario.sinks === "files") {
       // The disk is powered already; troubles come between the job and the sink.
       const file = Sink.ndjson<unknown>(fileOf(name))
-      return Crashing.sink(around, name, Crashing.sink(alive.power.around, name, this.observed(name, alive, written(file))))
+      return Crashing.sink(
+        around,
+        name,
+        Crashing.sink(alive.power.around, name, this.observed(name, alive, written(file)))
+      )
     }
     const ledger = this.ledgers.get(name) ?? new Ledger()
     this.ledgers.set(name, ledger)
@@ -265,7 +275,9 @@ export class World {
                 else if (isDone) seen.add("ambiguous: an application whose answer was lost was found done")
                 yield* Effect.tapError(writer.apply(application), (error) =>
                   Effect.sync(() => {
-                    if (alive.isZombie && error instanceof Sink.SinkFenced) seen.add("zombie: its application was refused")
+                    if (alive.isZombie && error instanceof Sink.SinkFenced) {
+                      seen.add("zombie: its application was refused")
+                    }
                   }))
                 const tried = alive.troubles.calls.some(({ call, outcome }) =>
                   outcome === "fails" && call === `apply ${marker.epoch} to ${name}`
