@@ -236,10 +236,6 @@ export const mutants: ReadonlyArray<Mutant> = [
     "the number of a damaged epoch is given again",
     edit("runtime/startup.ts", "Math.max(recovery.head, from.manifest.epoch)", "from.manifest.epoch")
   ),
-  bySchedules(
-    "what goes back stays in its lineage",
-    edit("runtime/startup.ts", "from.isHead ? known : yield* newLineage", "known")
-  ),
   byRestores(
     "timers of sessions are not restored",
     edit(
@@ -248,7 +244,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       "this.sessions.put(key, live as ReadonlyArray<Session>))"
     )
   ),
-  by(["machine/firing"])(
+  by(["machine/assignment"])(
     "sessions merge in the wrong order",
     edit("machine/sessions.ts", "acc = fields.merge(acc, live[i]!.acc)", "acc = fields.merge(live[i]!.acc, acc)")
   ),
