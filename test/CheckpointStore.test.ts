@@ -111,7 +111,7 @@ describe("CheckpointStore.layerSqlite", () => {
       const commit = commitOf({ attempt, epoch: 1, alongside: [{ sql: "INSERT INTO nowhere VALUES (1)" }] })
       assert.match(
         yield* failure(store.commit(commit)),
-        /^CheckpointStoreError: .* commit epoch 1 for job "fraud": SQLite could not run "INSERT INTO nowhere .*no such table/
+        /^AlongsideRefused: Job "fraud" could not commit epoch 1 together with its sinks: statement 0 alongside was refused, and all was taken back. SQLite could not run "INSERT INTO nowhere .*no such table/
       )
       assert.deepStrictEqual(yield* store.list(job), [])
       yield* store.commit({ ...commit, alongside: [] })
@@ -212,20 +212,28 @@ describe("CheckpointStore.layerFileSystem", () => {
       assert.include(yield* failure(store.blob("other", "1.b")), "its checksum is wrong")
     })))
 
-  it.live("a manifest that is missing is not taken for an epoch that never was", () =>
+  it.live("a manifest that is missing is that of a damaged epoch, which stands in nobody's way", () =>
     Effect.scoped(Effect.gen(function*() {
       const { attempt, manifestFile, store } = yield* small
       Fs.rmSync(manifestFile)
       const problem = `${Path.dirname(manifestFile)} is damaged: its manifest is missing`
-      assert.include(yield* failure(store.list(job)), problem)
-      assert.include(yield* failure(store.commit(commitOf({ attempt, epoch: 2 }))), problem)
+      assert.deepStrictEqual(yield* store.list(job), [{ epoch: 1, attempt: 0, digest: "" }])
+      assert.include(yield* failure(store.manifest(job, 1)), problem)
+      yield* store.commit(commitOf({ attempt, epoch: 2, drop: { epochs: [1], blobs: ["1.a", "1.b"] } }))
+      assert.deepStrictEqual(yield* epochs(store), [2])
+      assert.isFalse(Fs.existsSync(Path.dirname(manifestFile)))
+      assert.deepStrictEqual(yield* store.blob(job, "1.a"), Option.none())
     })))
 
   it.live("two different manifests of one epoch are not chosen between", () =>
     Effect.scoped(Effect.gen(function*() {
       const { manifestFile, store } = yield* small
       Fs.copyFileSync(manifestFile, manifestFile.replace(/-[^-]*$/, "-abc"))
-      assert.match(yield* failure(store.list(job)), /both manifest-1-1-\w+ and manifest-1-1-\w+ claim to be epoch 1$/)
+      assert.deepStrictEqual(yield* store.list(job), [{ epoch: 1, attempt: 0, digest: "" }])
+      assert.match(
+        yield* failure(store.manifest(job, 1)),
+        /both manifest-1-1-\w+ and manifest-1-1-\w+ claim to be epoch 1$/
+      )
     })))
 
   it.live("a missing blob is none", () =>

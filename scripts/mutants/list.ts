@@ -179,13 +179,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     "an epoch is given to sinks before it is durable",
     edit(
       "runtime/coordinator.ts",
-      "yield* commitSurely(store, {\n        job,",
-      "for (const [applier, application] of pending) {\n        applier.enqueue(application, false)\n        yield* applier.announce\n      }\n      pending.clear()\n      yield* commitSurely(store, {\n        job,"
-    ),
-    edit(
-      "runtime/coordinator.ts",
-      "const pending = yield* this.applications(epoch, captures)",
-      "const pending = new Map(yield* this.applications(epoch, captures))"
+      "yield* this.commit(compose)",
+      "yield* Effect.andThen(Effect.forEach(pending, ([applier, application]) =>\n"
+        + "        Effect.ignore(Effect.flatMap(applier['opened'], (writer) => writer.apply(application)))), this.commit(compose))"
     )
   ),
   byRestores(
@@ -216,10 +212,6 @@ export const mutants: ReadonlyArray<Mutant> = [
     edit("stores/fileStore.ts", "commit.manifest)\n    yield* sync(within(name))", "commit.manifest)")
   ),
   bySinks("lines of a sink are not synced", edit("plan/ndjsonSink.ts", "yield* at(path, \"sync\")(file.sync)", "")),
-  bySinks(
-    "the sidecar of a sink is not synced",
-    edit("plan/ndjsonSink.ts", "at(temporary, \"sync\")(file.sync)", "Effect.void")
-  ),
   bySinks(
     "a marker is moved from wherever it stands",
     edit("plan/SinkFenced.ts", "return standsAt(found, from) ? false", "return true ? false")
@@ -256,7 +248,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       "(partitionOf(key, partitions) + 1) % partitions === partition"
     )
   ),
-  bySchedules(
+  byStores(
     "no fence in memory",
     edit("stores/memoryStore.ts", "if (judgement !== \"new\") return Effect.fail(judgement)", "")
   ),

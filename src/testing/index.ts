@@ -1,2 +1,3 @@
+export * as EventStream from "./EventStream.ts"
 export * as SeededScheduler from "./SeededScheduler.ts"
 export * as TestJob from "./TestJob.ts"

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import * as fc from "fast-check"
 import * as Aggregate from "../../src/Aggregate.ts"
-import { runs } from "./runs.ts"
+import { lawRuns } from "./runs.ts"
 
 /** An input with its event time. */
 type Timed<In> = readonly [input: In, time: number]
@@ -26,7 +26,7 @@ export const aggregateLaws = <In, Acc, Out>(
     inputs.reduce((acc, [input, time]) => self.add(acc, input, time), from)
   const same = (a: Acc, b: Acc) => assert.deepStrictEqual(self.done(a), self.done(b))
   const check = <Ts extends [unknown, ...Array<unknown>]>(property: fc.IProperty<Ts>) =>
-    fc.assert(property, { numRuns: runs(100) })
+    fc.assert(property, { numRuns: lawRuns(100) })
 
   describe(`${name} keeps the laws`, () => {
     it("zero is the identity of merge", () =>

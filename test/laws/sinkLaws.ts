@@ -7,7 +7,8 @@ import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
 import * as fc from "fast-check"
 import type * as Sink from "../../src/Sink.ts"
-import { runs } from "./runs.ts"
+import { deep } from "../support/deep.ts"
+import { lawRuns } from "./runs.ts"
 
 export interface Row {
   readonly id: number
@@ -373,7 +374,7 @@ export const sinkLaws = (sink: SinkUnderTest): void => {
           (actions) =>
             Effect.runPromise(Effect.scoped(follow(sink, [{ _tag: "Begin", writer: 0, ago: 0 }, ...actions])))
         ),
-        { numRuns: runs(sink.runs ?? 50) }
+        { numRuns: lawRuns(sink.runs ?? 50) }
       )
-    ), 60_000)
+    ), deep(60_000, 900_000))
 }

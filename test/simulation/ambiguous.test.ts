@@ -12,13 +12,13 @@ import { commitSurely, patient } from "../../src/internal/runtime/patience.ts"
 import { memoryStore } from "../../src/internal/stores/memoryStore.ts"
 import { runs } from "../laws/runs.ts"
 import { deep } from "../support/deep.ts"
-import { VirtualTime } from "../support/virtualTime.ts"
+import { SeededTime } from "../support/seededTime.ts"
 import { ambiguousOf } from "./scenarios.ts"
 import { schedule } from "./schedules.ts"
 
 const file = "test/simulation/ambiguous.test.ts"
 const { MILLRACE_SCHEDULE: only } = process.env
-const count = runs(deep(40, 10_000))
+const count = runs(deep(30, 10_000))
 
 /** Between half of what is due before the n-th try that follows and all of it. */
 const dueMillis = (n: number): number => Math.min(5000, 50 * 2 ** n)
@@ -32,7 +32,7 @@ const readTries = 7
 it("commits and reads are tried so often, after pauses that grow and differ", async () => {
   const inner = memoryStore()
   const pausesOf = async (seed: number, use: (store: typeof inner) => Effect.Effect<unknown, unknown>) => {
-    const time = new VirtualTime({ seed, operations: undefined, preempt: 0, tickMillis: 0.01 })
+    const time = new SeededTime({ seed, operations: undefined, preempt: 0, tickMillis: 0.01 })
     const times: Array<number> = []
     const down = Effect.suspend(() => {
       times.push(time.now)

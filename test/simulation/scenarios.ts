@@ -2,7 +2,7 @@
 import * as fc from "fast-check"
 import { type Disorder, print, type Spec, specs } from "../laws/randomFlows.ts"
 import { type Loss, losses } from "../support/memoryDisk.ts"
-import type { Pace } from "../support/virtualTime.ts"
+import type { Pace } from "../support/seededTime.ts"
 import type { Outcome, Rates } from "./troubles.ts"
 
 /** What all launches of a job have in common. */

@@ -10,7 +10,7 @@ import { schedule } from "./schedules.ts"
 
 const { MILLRACE_SCHEDULE: only, MILLRACE_SEED: seed = "0" } = process.env
 const first = seed === "random" ? Math.floor(Math.random() * 1e9) : Number(seed)
-const count = runs(deep(100, 10_000))
+const count = runs(deep(80, 10_000))
 
 describe("seeded schedules", { timeout: deep(180_000, 7_200_000) * runs(1) }, () => {
   it.runIf(only !== undefined)("the one that was asked for", async () => {

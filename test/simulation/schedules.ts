@@ -18,7 +18,7 @@ import { partContents, readBlob, readTables } from "../../src/internal/runtime/r
 import { build } from "../laws/randomFlows.ts"
 import { expected, random, type Received, same } from "../laws/running.ts"
 import { Power } from "../support/crashing.ts"
-import { VirtualTime } from "../support/virtualTime.ts"
+import { SeededTime } from "../support/seededTime.ts"
 import { type Marker, type Seen, watch } from "./markers.ts"
 import { type Habits, type Life, printed, type Scenario, scenarioOf } from "./scenarios.ts"
 import { type Rates, Troubles } from "./troubles.ts"
@@ -84,7 +84,7 @@ interface Zombie {
 class Run {
   readonly seen: Seen = new Set()
   readonly world: World
-  readonly time: VirtualTime
+  readonly time: SeededTime
   private readonly scenario: Scenario
   private readonly next: (n: number) => number
   private readonly files: Array<Files> = []
@@ -97,7 +97,7 @@ class Run {
     this.seed = seed
     this.scenario = scenario
     this.next = random(seed)
-    this.time = new VirtualTime({ ...scenario.pace, seed })
+    this.time = new SeededTime({ ...scenario.pace, seed })
     this.world = new World(scenario, this.seen, this.next, () => this.time.now)
   }
 
@@ -170,7 +170,7 @@ class Run {
   private live({ damage, damaged, ending, faults, jump, partitions, rates }: Life): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
       const { scenario, seen, time, world } = this
-      // A file cannot refuse a zombie: see the guarantees.
+      // Of zombies that write to files there are tests of their own.
       const isZombie = ending._tag === "zombie" && scenario.sinks === "ledgers"
       // The changes of a disk are many.
       const scale = (scenario.store === "in files" ? 4 : 1) + (scenario.sinks === "files" ? 2 : 0)

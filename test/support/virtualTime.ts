@@ -1,151 +1,177 @@
 /**
- * Time for one run under a seed: it moves a little at every turn of the scheduler, and leaps to the next alarm when
- * nobody has anything to do. What is asked for as the time of day can be set back and forth; sleeps do not notice.
+ * Time that passes as fast as the fibers can live through it: whenever nobody can go on, the clock jumps to the next timer.
+ * Everything happens in one order, so that equal programs have equal lives; what waits for the real world is not for here.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import { MinimumLogLevel } from "effect/References"
-import { SeededScheduler } from "millrace/testing"
+import type * as Scheduler from "effect/Scheduler"
 
-interface Alarm {
+interface Timer {
   readonly at: number
+  /** Of two timers for one moment, the one that was set first. */
   readonly number: number
-  readonly ring: () => void
+  isCancelled: boolean
+  readonly fire: () => void
 }
 
-/** How the fibers of a run take turns, and how fast time goes. */
-export interface Pace {
-  readonly seed: number
-  readonly operations: number | undefined
-  readonly preempt: number
-  /** Milliseconds that one turn of the clock takes while somebody is at work. */
-  readonly tickMillis: number
-}
+const isBefore = (a: Timer, b: Timer): boolean => a.at < b.at || (a.at === b.at && a.number < b.number)
 
-/** Nobody is at work, nobody sleeps, and the run has not ended. */
-export class Stuck extends Error {
-  override readonly message = "everybody waits for somebody else"
-}
+/** Timers that fire before the event loop has its turn. */
+const breath = 5000
 
 export class VirtualTime {
-  /** Since the run began, in milliseconds. */
-  now = 0
-  /** How far the time of day is off. */
-  offset = 0
-  /** What is told to fibers at the next turn of the clock. */
-  private readonly errands: Array<() => void> = []
-  /** Has something done at the next turn of the clock, by one who cannot go on with a fiber now. */
-  readonly soon = (errand: () => void): void => void this.errands.push(errand)
-  /** What is done before the n-th operation of all fibers, from now on: see `before`. */
-  private strikes: ReadonlyArray<{ readonly at: number; readonly strike: () => void }> = []
-  private operations = 0
-  private ready = 0
-  private alarms: ReadonlyArray<Alarm> = []
-  private numbered = 0
-  private readonly inner: SeededScheduler.SeededScheduler
-  private readonly pace: Pace
+  /** Milliseconds since the beginning; no step of the wall clock changes it. */
+  elapsed = 0
+  /** How far the wall clock has been set wrong. */
+  skew = 0
+  /** Timers that have fired. */
+  wakeUps = 0
+  private readonly epoch: number
+  private readonly lasting: (millis: number) => number
+  private readonly ready: Array<() => void> = []
+  private readonly timers: Array<Timer> = []
+  private number = 0
+  private cancelled = 0
+  private isAwake = false
 
-  constructor(pace: Pace) {
-    this.pace = pace
-    const { operations, preempt, seed } = pace
-    this.inner = SeededScheduler.make(seed, {
-      preempt,
-      maxSteps: 4_000_000,
-      ...operations === undefined ? {} : { operations }
-    })
+  /** `lasting` says how long a sleep of so many milliseconds takes, where that is not what it says. */
+  constructor(epoch: number, lasting: (millis: number) => number = (millis) => millis) {
+    this.epoch = epoch
+    this.lasting = lasting
   }
 
-  get steps(): number {
-    return this.inner.steps
+  /** What the wall clock says. */
+  get now(): number {
+    return this.epoch + this.elapsed + this.skew
   }
 
-  get fingerprint(): number {
-    return this.inner.fingerprint
+  /** Timers that somebody waits for. */
+  get outstanding(): number {
+    return this.timers.length - this.cancelled
   }
 
-  /** Does something before an operation of any fiber, so many from now. It must not go on with a fiber itself. */
-  before(operation: number, strike: () => void): void {
-    this.strikes = [...this.strikes, { at: this.operations + operation, strike }]
+  /** Waits until so many milliseconds have passed since the beginning. */
+  until(elapsed: number): Effect.Effect<void> {
+    return Effect.suspend(() => elapsed <= this.elapsed ? Effect.void : this.sleep(elapsed - this.elapsed))
   }
 
-  private readonly clock: Clock.Clock = {
-    currentTimeMillisUnsafe: () => this.timeOfDay,
-    currentTimeMillis: Effect.sync(() => this.timeOfDay),
-    currentTimeNanosUnsafe: () => BigInt(this.timeOfDay) * 1_000_000n,
-    currentTimeNanos: Effect.sync(() => BigInt(this.timeOfDay) * 1_000_000n),
-    monotonicTimeNanosUnsafe: () => BigInt(Math.round(this.now * 1e6)),
-    monotonicTimeNanos: Effect.sync(() => BigInt(Math.round(this.now * 1e6))),
-    sleep: (duration: Duration.Duration) => this.sleep(Duration.toMillis(duration))
-    // What is missing is asked for by nobody here.
-  } as Clock.Clock
-
-  private get timeOfDay(): number {
-    return Math.max(0, Math.floor(1e12 + this.now + this.offset))
-  }
-
-  private sleep(millis: number): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      const alarm: Alarm = { at: this.now + millis, number: this.numbered++, ring: () => resume(Effect.void) }
-      this.alarms = [...this.alarms, alarm].sort((a, b) => a.at - b.at || a.number - b.number)
-      return Effect.sync(() => void (this.alarms = this.alarms.filter((other) => other !== alarm)))
-    })
-  }
-
-  /** Lets time pass, for ever. */
-  private readonly passing: Effect.Effect<never> = Effect.gen({ self: this }, function*() {
-    for (let alone = 0;;) {
-      yield* Effect.yieldNow
-      // Whoever is stopped before his next operation is ready, too.
-      for (const errand of this.errands.splice(0)) errand()
-      const isIdle = this.ready === 0
-      alone = isIdle ? alone + 1 : 0
-      if (isIdle && alone > 1) {
-        const [first] = this.alarms
-        if (first === undefined || first.at === Infinity) return yield* Effect.die(new Stuck())
-        this.now = Math.max(this.now, first.at)
-      } else this.now += this.pace.tickMillis
-      while (this.alarms.length > 0 && this.alarms[0]!.at <= this.now) {
-        const [first, ...others] = this.alarms
-        this.alarms = others
-        first!.ring()
-      }
-    }
-  })
-
-  /** Runs to the end, on this clock, under the seed. */
-  run<A>(effect: Effect.Effect<A, unknown>): Promise<Exit.Exit<A, unknown>> {
-    const { inner } = this
-    const scheduler: SeededScheduler.SeededScheduler = Object.assign(Object.create(inner), {
-      makeDispatcher: () => {
-        const { flush, scheduleTask } = inner.makeDispatcher()
-        return {
-          flush,
-          scheduleTask: (task: () => void, priority: number) => {
-            this.ready++
-            scheduleTask(() => {
-              this.ready--
-              task()
-            }, priority)
-          }
-        }
-      },
-      shouldYield: (fiber: Fiber.Fiber<unknown, unknown>) => {
-        this.operations++
-        const due = this.strikes.filter(({ at }) => at <= this.operations)
-        if (due.length > 0) {
-          this.strikes = this.strikes.filter((one) => !due.includes(one))
-          for (const { strike } of due) strike()
-        }
-        return inner.shouldYield(fiber)
-      }
-    })
-    const timed = Effect.raceFirst(effect, this.passing).pipe(
+  /** Runs to the end, in no time. */
+  run<A, E>(effect: Effect.Effect<A, E>): Promise<Exit.Exit<A, E>> {
+    const clocked = effect.pipe(
       Effect.provideService(Clock.Clock, this.clock),
       Effect.provideService(MinimumLogLevel, "None")
     )
-    return SeededScheduler.runWith(timed, scheduler)
+    return new Promise((resolve) => void Effect.runFork(clocked, { scheduler: this.scheduler }).addObserver(resolve))
+  }
+
+  private readonly clock: Clock.Clock = {
+    currentTimeMillisUnsafe: () => this.now,
+    currentTimeMillis: Effect.sync(() => this.now),
+    currentTimeNanosUnsafe: () => BigInt(this.now) * 1_000_000n,
+    currentTimeNanos: Effect.sync(() => BigInt(this.now) * 1_000_000n),
+    monotonicTimeNanosUnsafe: () => BigInt(this.elapsed) * 1_000_000n,
+    monotonicTimeNanos: Effect.sync(() => BigInt(this.elapsed) * 1_000_000n),
+    sleep: (duration) => this.sleep(this.lasting(Duration.toMillis(duration)))
+    // What a clock has besides is asked for by nobody here.
+  } as Clock.Clock
+
+  private readonly scheduler: Scheduler.Scheduler = {
+    executionMode: "async",
+    shouldYield: (fiber) => fiber.currentOpCount > 2048,
+    makeDispatcher: () => ({
+      scheduleTask: (task) => {
+        this.ready.push(task)
+        if (this.isAwake) return
+        this.isAwake = true
+        queueMicrotask(() => this.drain())
+      },
+      flush: () => this.work()
+    })
+  }
+
+  private drain(): void {
+    const last = this.wakeUps + breath
+    do this.work()
+    while (this.wakeUps < last && this.jump())
+    // The process has to be able to say that it is alive.
+    if (this.wakeUps >= last) setImmediate(() => this.drain())
+    else this.isAwake = false
+  }
+
+  private work(): void {
+    for (let i = 0; i < this.ready.length; i++) {
+      this.ready[i]!()
+      // The queue never ends while somebody schedules, so what was done is let go now and then.
+      if (i === 4096) i -= this.ready.splice(0, i + 1).length
+    }
+    this.ready.length = 0
+  }
+
+  /** To the next timer, if there is one. */
+  private jump(): boolean {
+    for (let timer = this.take(); timer !== undefined; timer = this.take()) {
+      if (timer.isCancelled) {
+        this.cancelled--
+        continue
+      }
+      this.elapsed = Math.max(this.elapsed, timer.at)
+      this.wakeUps++
+      timer.isCancelled = true
+      timer.fire()
+      return true
+    }
+    return false
+  }
+
+  private sleep(millis: number): Effect.Effect<void> {
+    if (millis === Infinity) return Effect.never
+    return Effect.callback<void>((resume) => {
+      const timer: Timer = {
+        at: this.elapsed + Math.max(0, Math.ceil(millis)),
+        number: this.number++,
+        isCancelled: false,
+        fire: () => resume(Effect.void)
+      }
+      this.add(timer)
+      return Effect.sync(() => {
+        if (timer.isCancelled) return
+        timer.isCancelled = true
+        this.cancelled++
+      })
+    })
+  }
+
+  // A binary heap, the next timer first.
+  private add(timer: Timer): void {
+    const { timers } = this
+    let at = timers.push(timer) - 1
+    while (at > 0) {
+      const parent = (at - 1) >> 1
+      if (!isBefore(timer, timers[parent]!)) break
+      timers[at] = timers[parent]!
+      at = parent
+    }
+    timers[at] = timer
+  }
+
+  private take(): Timer | undefined {
+    const { timers } = this
+    const first = timers[0]
+    const last = timers.pop()
+    if (last === undefined || last === first) return first
+    let at = 0
+    for (;;) {
+      let child = 2 * at + 1
+      if (child >= timers.length) break
+      if (child + 1 < timers.length && isBefore(timers[child + 1]!, timers[child]!)) child++
+      if (!isBefore(timers[child]!, last)) break
+      timers[at] = timers[child]!
+      at = child
+    }
+    timers[at] = last
+    return first
   }
 }

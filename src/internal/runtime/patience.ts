@@ -2,7 +2,13 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
-import { type CheckpointStore, type CheckpointStoreError, type Commit, Fenced } from "../../CheckpointStore.ts"
+import {
+  AlongsideRefused,
+  type CheckpointStore,
+  type CheckpointStoreError,
+  type Commit,
+  Fenced
+} from "../../CheckpointStore.ts"
 import { Malformed } from "../checkpoint/malformed.ts"
 
 type Store = CheckpointStore["Service"]
@@ -21,12 +27,19 @@ export const pauseMillis = (tries: number): Effect.Effect<number> => {
   return Random.nextIntBetween(most / 2, most)
 }
 
-/** What came of a commit that failed is read from the store before anything else is done. */
-export const commitSurely = (store: Store, commit: Commit): Effect.Effect<void, CheckpointStoreError | Fenced> =>
+/**
+ * What came of a commit that failed is read from the store before anything else is done. One that a sink's statement has
+ * failed would fail so again: that is for the caller.
+ */
+export const commitSurely = (
+  store: Store,
+  commit: Commit
+): Effect.Effect<void, CheckpointStoreError | Fenced | AlongsideRefused> =>
   Effect.gen(function*() {
     for (let tries = 1;; tries++) {
       const failure = yield* store.commit(commit).pipe(Effect.as(undefined), Effect.catch(Effect.succeed))
       if (failure === undefined) return
+      if (failure instanceof AlongsideRefused) return yield* failure
       const head = yield* Effect.option(Effect.map(store.list(commit.job), (all) => all[0]))
       if (Option.isSome(head)) {
         if (head.value?.epoch === commit.epoch && head.value.digest === commit.digest) return

@@ -19,7 +19,17 @@ import { importValue } from "./importing.ts"
 import type { Program, Settings } from "./job.ts"
 import type { Parts } from "./parts.ts"
 import { commitSurely, patient } from "./patience.ts"
-import { newLineage, partContents, readBlob, readManifest, readTables, recover, type Recovered } from "./recovery.ts"
+import {
+  newLineage,
+  partContents,
+  readBlob,
+  readManifest,
+  readTables,
+  recover,
+  type Recovered,
+  sound,
+  unrestorable
+} from "./recovery.ts"
 import { deadLetterCodec, type RowCodec, rowCodec } from "./rowCodec.ts"
 import { type PartStanding, standingOf, unstarted } from "./standing.ts"
 
@@ -174,7 +184,10 @@ export const start = Effect.fnUntraced(function*(
     const [head] = yield* store.list(name)
     yield* importValue(hasty, { attempt, head: head?.epoch ?? 0, lineage: yield* newLineage }, value)
   }
-  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined)
+  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined, {
+    parts: parts.count,
+    sinks: Array.from(appliers.values(), ({ sink }) => sink)
+  })
   const { kept } = recovery
 
   // A job that begins anew opens its sinks first: one that cannot be opened leaves the store as it was. And before any of
@@ -222,7 +235,8 @@ export const start = Effect.fnUntraced(function*(
       parts: at.parts,
       chain: at.chain,
       kept: recovery.from === undefined ? [...kept, { epoch: head, blobs: [], base: 0, isNamed: false }] : kept,
-      retain: settings.retain
+      retain: settings.retain,
+      tablesOf: (chain) => readTables(store, name, chain)
     },
     parts,
     appliers,
@@ -246,7 +260,13 @@ export const start = Effect.fnUntraced(function*(
       for (const reference of entry.flight) {
         if (!blobs.has(reference.id)) blobs.set(reference.id, yield* readBlob(store, name, reference))
       }
-      return standingOf(graph, settings.partitions, partContents(entry, tables, ({ id }) => blobs.get(id)!))
-    }))
+      const { head: epoch } = coordinator
+      return yield* sound(() =>
+        standingOf(graph, settings.partitions, epoch, partContents(entry, tables, ({ id }) => blobs.get(id)!))
+      )
+    })).pipe(Effect.catchIf(
+      (failure) => failure instanceof Malformed,
+      ({ message }) => Effect.fail(unrestorable(name, coordinator.head, message))
+    ))
   return { coordinator, appliers, isFresh, isFinished, standing }
 })
