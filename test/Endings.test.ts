@@ -197,12 +197,13 @@ describe("the next run", () => {
       yield* eventually(handle, hasWritten("kept", 0))
       yield* handle.stop
       const changed = Job.make("job", [
-        Flow.from("n", ration.source).pipe(Flow.filter((n) => n > 0), Flow.to("kept", kept))
+        Flow.from("others", ration.source).pipe(Flow.filter((n) => n > 0), Flow.to("kept", kept))
       ])
       assert.notStrictEqual(Plan.fingerprint(changed.plan), Plan.fingerprint(job.plan))
       const error = refusedWith(yield* Effect.exit(Job.run(changed)))
       assert.match(error.message, /a job with another plan/)
-      assert.match(error.message, /Run the program that wrote it, give the changed job another name, or .*"afresh"/)
+      assert.match(error.message, /source "n": is gone, and the checkpoint has the position of 1 split of it/)
+      assert.match(error.message, /run the program that wrote it, give the changed job another name, or .*"afresh"/)
       // It is no harm to the job itself.
       yield* ration.allow(100)
       yield* Job.run(job)

@@ -35,6 +35,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "JobStatus.ts",
     "State.ts",
     "Plan.ts",
+    "Upgrade.ts",
     "internal/plan/"
   ]],
   ["2 machines", ["Machine.ts", "internal/machine/", "internal/state/"]],

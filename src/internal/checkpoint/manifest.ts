@@ -4,8 +4,9 @@
  */
 import * as Schema from "effect/Schema"
 import { ExactNumber } from "../numbers.ts"
+import { PlanRecord } from "../plan/record.ts"
 import { sha256Hex } from "./digest.ts"
-import { Malformed } from "./malformed.ts"
+import { Malformed, OtherFormat } from "./malformed.ts"
 
 export const format = 1
 
@@ -94,6 +95,8 @@ export const manifestFields = {
   job: Schema.String,
   /** Of the plan. */
   fingerprint: Schema.String,
+  /** What state hangs on; absent in checkpoints that were written before it was remembered. */
+  plan: Schema.optionalKey(PlanRecord),
   lineage: Schema.String,
   /** Where the lineage began, unless from nothing. */
   parent: Schema.optionalKey(Schema.Struct({ lineage: Schema.String, epoch: Natural })),
@@ -147,7 +150,9 @@ export const decodeManifest = (bytes: Uint8Array): Manifest => {
   const parsed: unknown = JSON.parse(json)
   const found = (parsed as { readonly format?: unknown }).format
   if (found !== format) {
-    throw new Malformed(`the manifest has format ${String(found)}, and this release reads ${format}`)
+    const problem = `the manifest has format ${String(found)}, and this release reads format ${format}`
+    // Written as it was meant, by another release: nothing of it is damaged.
+    throw typeof found === "number" ? new OtherFormat(problem) : new Malformed(problem)
   }
   try {
     return decode(parsed)

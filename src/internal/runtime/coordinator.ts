@@ -44,6 +44,7 @@ const longestChain = 256
 export interface Launch {
   readonly job: string
   readonly fingerprint: string
+  readonly plan: Manifest["plan"]
   readonly graph: Graph
   readonly partitions: number
   readonly attempt: number
@@ -179,7 +180,7 @@ export class Coordinator {
       const { captures, pauseMillis } = yield* this.picture
       const epoch = ++this.epoch
       const { appliers, launch, store } = this
-      const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions } = launch
+      const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions, plan } = launch
       const isBase = this.isBaseDue(captures)
 
       const shelf = new Shelf(epoch)
@@ -229,6 +230,7 @@ export class Coordinator {
         format,
         job,
         fingerprint,
+        ...plan === undefined ? {} : { plan },
         lineage,
         ...parent === undefined ? {} : { parent },
         ...imported === undefined ? {} : { imported },
