@@ -37,7 +37,11 @@ export const rewriting = ({ fields: before, version }: Written, { element, field
     return now.map(({ codec, is, name, zero }) => {
       if (!Object.hasOwn(written, name)) return exact(zero)
       const one = exact(written[name])
-      if (!is(codec.decode(one))) throw new Error(`what "${name}" would hold is nothing that its schema knows`)
+      const decoded = codec.decode(one)
+      // A text that is no number is not what "NaN" says.
+      if (!is(decoded) || (Number.isNaN(decoded) && one !== "NaN")) {
+        throw new Error(`what "${name}" would hold is nothing that its schema knows`)
+      }
       return one
     })
   }
