@@ -13,12 +13,12 @@ import * as Schema from "effect/Schema"
 import type { CheckpointStoreError, Fenced } from "./CheckpointStore.ts"
 import { CheckpointStore } from "./CheckpointStore.ts"
 import { CheckpointRefused, RowNotEncodable } from "./FlowError.ts"
-import { Malformed } from "./internal/checkpoint/malformed.ts"
+import { Malformed, OtherFormat } from "./internal/checkpoint/malformed.ts"
 import { format } from "./internal/checkpoint/manifest.ts"
 import { canonical as canonicalText, Value, valueOf } from "./internal/checkpoint/value.ts"
 import { at, type FileError } from "./internal/plan/FileError.ts"
 import { blobsOf } from "./internal/runtime/coordinator.ts"
-import { readEpoch, readManifest, sound } from "./internal/runtime/recovery.ts"
+import { readEpoch, readManifest, refuseFormat, sound } from "./internal/runtime/recovery.ts"
 import { ambient } from "./internal/runtime/surroundings.ts"
 
 /**
@@ -299,5 +299,12 @@ const withFiles = <A, E>(effect: Effect.Effect<A, E, FileSystem.FileSystem>): Ef
     (context) => Effect.provideContext(effect, context)
   )
 
-const refusedAs = (job: string, epoch: number) => ({ message }: Malformed): CheckpointRefused =>
-  new CheckpointRefused({ job, epoch, problem: message, remedy: "Take another epoch, or a savepoint" })
+const refusedAs = (job: string, epoch: number) => (malformed: Malformed): CheckpointRefused =>
+  malformed instanceof OtherFormat
+    ? refuseFormat(job, epoch, malformed)
+    : new CheckpointRefused({
+      job,
+      epoch,
+      problem: malformed.message,
+      remedy: "Take another epoch, or a savepoint"
+    })
