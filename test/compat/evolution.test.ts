@@ -416,7 +416,7 @@ describe("plans in text", () => {
       assert.match(text, /^job "shop" goes on from epoch \d+\n/)
       assert.match(
         text,
-        / {2}refused {2}operator "totals" +its window was tumbling\(60000 ms\) and is tumbling\(3600000 ms\)\n +→ Give the window/
+        / {2}refused {2}operator "totals" +its window was tumbling\(60000 ms\) and is tumbling\(3600000 ms\)\n +→ Leave it as it was/
       )
       assert.match(text, /\nThe job refuses this checkpoint\.$/)
       assert.match(

@@ -8,7 +8,7 @@ import {
   Job,
   Sink,
   Source,
-  Upgrade,
+  type Upgrade,
   Watermark,
   Window
 } from "millrace"

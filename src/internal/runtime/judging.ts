@@ -139,9 +139,9 @@ class Operators {
     )
     const met = new Set<string>()
     for (const operator of before.operators) this.met(operator, met)
-    for (const { operator, source } of now.operators) {
+    for (const { operator, source, state } of now.operators) {
       if (met.has(operator)) continue
-      const reason = source === undefined ? "begins empty" : "begins at its beginning"
+      const reason = source !== undefined ? "begins at its beginning" : state !== undefined ? "begins empty" : ""
       this.entries.push({ what: whatOf(source), name: operator, status: "new", reason })
     }
     this.entries.sort((a, b) => this.placeOf(a) - this.placeOf(b))
@@ -200,10 +200,10 @@ class Operators {
         ...unsettled.length > 0 && unsettled.every(({ isTheirs }) => isTheirs)
           ? [`If it means the same, say ${answer("accept", name)}`]
           : [],
-        ...unsettled.length > 0 && now.state !== undefined && before.state !== undefined ? [this.remedyOf(before)] : [],
+        ...unsettled.length > 0 && now.state !== undefined ? this.remedyOf(before, unsettled) : [],
         `${now.source === undefined ? "Begin with it anew" : "Read it from its beginning"} by ${answer("reset", name)}`
       ]
-      return void say("refused", problems.join("; "), remedies.filter((one) => one !== "").join(". "))
+      return void say("refused", problems.join("; "), remedies.join(". "))
     }
     if (problems.length > 0) return void say("reset", `${problems.join("; ")}: ${held || "nothing"} given up`)
     const accepted = differences.map(({ text }) => `${text}, which is accepted`)
@@ -211,12 +211,21 @@ class Operators {
     say(rewrite !== undefined || says.length > 0 ? "migrated" : "kept", reasons.join("; "))
   }
 
-  private remedyOf({ state }: OperatorRecord): string {
-    return state === undefined
-      ? ""
-      : `Give the window another name to have both for a while, or, where it is the aggregate that has changed, `
-        + `count its version up: Flow.aggregate(fields, { state: { version: ${state.version + 1}, migrations: `
-        + `{ ${state.version}: (old) => … } } })`
+  private remedyOf({ state }: OperatorRecord, differences: ReadonlyArray<Difference>): ReadonlyArray<string> {
+    if (state === undefined) return []
+    const isOfFields = ({ text }: Difference) => text.includes("its field") || text.startsWith("its state")
+    const { version } = state
+    return [
+      ...differences.some(isOfFields)
+        ? [
+          `Count its version up: Flow.aggregate(fields, { state: { version: ${version + 1}, migrations: { ${version}: `
+          + "(old) => … } } })"
+        ]
+        : [],
+      ...differences.every(isOfFields)
+        ? []
+        : ["Leave it as it was, beside a new one with another name, until it is empty"]
+    ]
   }
 
   private gone(before: OperatorRecord, say: (status: Status, reason: string, remedy?: string) => void): void {

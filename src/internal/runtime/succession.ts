@@ -107,17 +107,16 @@ export const preview = Effect.fnUntraced(function*(
   if (value !== undefined && (yield* isToTakeIn(store, job, isAfresh, value))) return yield* told(evidenceIn(value))
   const { from } = yield* recover(store, job, isAfresh && value === undefined)
   if (from === undefined || isBeginning(from)) {
-    const isSource = ({ source }: { readonly source?: unknown }) => source !== undefined
     const { operators, outputs } = recordOf(program.graph, program.deadLetters)
     return {
       job,
       epoch: undefined,
       entries: [
-        ...operators.map((record) => ({
-          what: isSource(record) ? "source" as const : "operator" as const,
-          name: record.operator,
+        ...operators.map(({ operator, source, state }) => ({
+          what: source === undefined ? "operator" as const : "source" as const,
+          name: operator,
           status: "new" as const,
-          reason: isSource(record) ? "begins at its beginning" : "begins empty"
+          reason: source !== undefined ? "begins at its beginning" : state !== undefined ? "begins empty" : ""
         })),
         ...outputs.map(({ output }) => ({
           what: "output" as const,
