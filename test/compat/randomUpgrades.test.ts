@@ -54,7 +54,7 @@ describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout },
       ending: fc.constantFrom("stop", "stop", "crash")
     })
     await check(
-      deep(150, 1000),
+      deep(100, 1000),
       fc.asyncProperty(
         specs(disorder),
         fc.array(life, { minLength: 1, maxLength: 3 }),
@@ -78,7 +78,8 @@ describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout },
           const next = random(seed)
           const { store } = slowStore(seed)
           let current = lives[0]!.filters
-          let wasStopped = false
+          /** No life has left records under way: those before it have all been stopped. */
+          let isClean = true
           /** The next program, unless it is refused for what is under way. */
           const changedTo = Effect.fnUntraced(function*(filters: Filters) {
             const { job } = built(filters)
@@ -87,7 +88,7 @@ describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout },
             if (held.length > 0) {
               // A job may come to its end while it is being stopped.
               const isUnderWay = held.some(({ what }) => what !== "job")
-              assert.isFalse(wasStopped && isUnderWay, `after a stop nothing is under way: ${Upgrade.toText(plan)}`)
+              assert.isFalse(isClean && isUnderWay, `after a stop nothing is under way: ${Upgrade.toText(plan)}`)
               const about = held.every(({ reason, what }) => what === "job" || /under way|waiting for it/.test(reason))
               assert.isTrue(about, Upgrade.toText(plan))
               census.refused++
@@ -109,7 +110,7 @@ describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout },
                 { ending, partitions, turns },
                 next
               )
-              wasStopped = state === "stopped"
+              isClean &&= state === "stopped"
               // With the end of a job nothing can go on.
               if (state === "finished") break
             }
@@ -131,7 +132,7 @@ describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout },
     console.log(
       `random upgrades, ${disorder}: ${JSON.stringify(census)} in ${Math.round(performance.now() - began)} ms`
     )
-    assert.isAbove(census.upgraded, runs(deep(50, 300)), JSON.stringify(census))
-    assert.isAbove(census["with state"], runs(deep(15, 100)), JSON.stringify(census))
+    assert.isAbove(census.upgraded, runs(deep(30, 300)), JSON.stringify(census))
+    assert.isAbove(census["with state"], runs(deep(2, 30)), JSON.stringify(census))
   })
 })
