@@ -32,6 +32,7 @@ const by = (tests: ReadonlyArray<string>) => (name: string, ...edits: ReadonlyAr
 const byCrashes = by(["recovery/everySideEffect"])
 const byVectors = by(["recovery/vectors"])
 const byRestores = by(["Checkpoint", "machine/restoring", "Endings"])
+const byZombies = by(["regressions/zombieFiles"])
 
 export const mutants: ReadonlyArray<Mutant> = [
   byLaws(
@@ -224,5 +225,21 @@ export const mutants: ReadonlyArray<Mutant> = [
   by(["compat/golden"])(
     "a format to come is passed over",
     edit("runtime/recovery.ts", "if (read instanceof OtherFormat) return", "if (read.constructor === Array) return")
+  ),
+  byZombies(
+    "a successor writes to the file that others have open",
+    edit("plan/fileOwner.ts", "this.isShared = earlier.length > 0 || last === undefined", "this.isShared = false")
+  ),
+  byZombies(
+    "what an earlier owner has ready is left to him",
+    edit(
+      "plan/fileOwner.ts",
+      "yield* removeAll(fileSystem, ready.filter((name) => name.number < number))",
+      "void ready"
+    )
+  ),
+  byZombies(
+    "a file is taken back from where another has brought it",
+    edit("plan/ndjsonSink.ts", "if (!isSame(found, this.seen ??= markerOf(found))) return false", "")
   )
 ]

@@ -10,7 +10,6 @@ import type { BlobReference, Manifest } from "../checkpoint/manifest.ts"
 import type { Applier, Pending } from "./applier.ts"
 import { waitUntil } from "./inlet.ts"
 import type { Recovered } from "./recovery.ts"
-import { sound } from "./recovery.ts"
 
 /** By outlet; undefined is that of the dead letters. */
 export type Appliers = ReadonlyMap<number | undefined, Applier>
@@ -54,9 +53,7 @@ export const resume = Effect.fnUntraced(function*(
     }
     const pending: Array<Pending> = []
     for (const { after, blobs: references, marker, rows } of entry.pending) {
-      const prepared = yield* sound(() =>
-        references.flatMap(({ id }) => unpackChunks(blobs.get(id)!.bytes, blobs.get(id)!.opaque))
-      )
+      const prepared = references.flatMap(({ id }) => unpackChunks(blobs.get(id)!.bytes, blobs.get(id)!.opaque))
       const bytes = prepared.reduce((sum, one) => sum + one.bytes.length, 0)
       const one: Pending = { marker, after, prepared, rows, bytes }
       lying.set(one, references)

@@ -1,7 +1,13 @@
 /** A store that fails may answer the next time: what is asked again, how often, and what came of it meanwhile. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { type CheckpointStore, type CheckpointStoreError, type Commit, Fenced } from "../../CheckpointStore.ts"
+import {
+  AlongsideRefused,
+  type CheckpointStore,
+  type CheckpointStoreError,
+  type Commit,
+  Fenced
+} from "../../CheckpointStore.ts"
 import { Malformed } from "../checkpoint/malformed.ts"
 
 type Store = CheckpointStore["Service"]
@@ -16,12 +22,19 @@ const readTries = 7
 
 const pauseMillis = (tries: number): number => Math.min(longestPauseMillis, firstPauseMillis * 2 ** tries)
 
-/** What came of a commit that failed is read from the store before anything else is done. */
-export const commitSurely = (store: Store, commit: Commit): Effect.Effect<void, CheckpointStoreError | Fenced> =>
+/**
+ * What came of a commit that failed is read from the store before anything else is done. One that a sink's statement has
+ * failed would fail so again: that is for the caller.
+ */
+export const commitSurely = (
+  store: Store,
+  commit: Commit
+): Effect.Effect<void, CheckpointStoreError | Fenced | AlongsideRefused> =>
   Effect.gen(function*() {
     for (let tries = 1;; tries++) {
       const failure = yield* store.commit(commit).pipe(Effect.as(undefined), Effect.catch(Effect.succeed))
       if (failure === undefined) return
+      if (failure instanceof AlongsideRefused) return yield* failure
       const head = yield* Effect.option(Effect.map(store.list(commit.job), (all) => all[0]))
       if (Option.isSome(head)) {
         if (head.value?.epoch === commit.epoch && head.value.digest === commit.digest) return

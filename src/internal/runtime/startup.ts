@@ -8,6 +8,7 @@ import { Start } from "../../Checkpoint.ts"
 import type { CheckpointStore } from "../../CheckpointStore.ts"
 import type { Sink } from "../../Sink.ts"
 import { Tables } from "../checkpoint/contents.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
 import { encodeManifest, format, type Manifest } from "../checkpoint/manifest.ts"
 import { recordOf } from "../plan/record.ts"
 import { Applier } from "./applier.ts"
@@ -26,7 +27,9 @@ import {
   recover,
   type Recovered,
   type Recovery,
-  refuseForgotten
+  refuseForgotten,
+  sound,
+  unrestorable
 } from "./recovery.ts"
 import { deadLetterCodec, type RowCodec, rowCodec } from "./rowCodec.ts"
 import { type PartStanding, standingOf, unstarted } from "./standing.ts"
@@ -84,7 +87,12 @@ const upgradedBy = Effect.fnUntraced(function*(
   yield* epochSinks.check(appliers, program.name, sinks.filter(({ sink }) => judgement.outputs.has(sink)))
   yield* succeed(store, attempt, head, from, judgement, program)
   return true
-})
+}, (effect, { name }, _settings, _store, _attempt, _appliers, { head }) =>
+  Effect.catchIf(
+    effect,
+    (failure) => failure instanceof Malformed,
+    ({ message }) => Effect.fail(unrestorable(name, head, message))
+  ))
 
 /** A job that can begin, or one that has nothing left to do. */
 export interface Started {
@@ -138,9 +146,10 @@ export const start = Effect.fnUntraced(function*(
     const [head] = yield* store.list(name)
     yield* importValue(hasty, { attempt, head: head?.epoch ?? 0, lineage: yield* newLineage }, value)
   }
-  const found = yield* recover(store, name, isAfresh && value === undefined)
+  const pieces = { parts: parts.count, sinks: Array.from(appliers.values(), ({ sink }) => sink) }
+  const found = yield* recover(store, name, isAfresh && value === undefined, pieces)
   const recovery = (yield* upgradedBy(program, settings, hasty, attempt, appliers, found))
-    ? yield* recover(store, name, false)
+    ? yield* recover(store, name, false, pieces)
     : found
   const { kept } = recovery
 
@@ -191,7 +200,8 @@ export const start = Effect.fnUntraced(function*(
       parts: at.parts,
       chain: at.chain,
       kept: recovery.from === undefined ? [...kept, { epoch: head, blobs: [], base: 0, isNamed: false }] : kept,
-      retain: settings.retain
+      retain: settings.retain,
+      tablesOf: (chain) => readTables(store, name, chain)
     },
     parts,
     appliers,
@@ -215,7 +225,13 @@ export const start = Effect.fnUntraced(function*(
       for (const reference of entry.flight) {
         if (!blobs.has(reference.id)) blobs.set(reference.id, yield* readBlob(store, name, reference))
       }
-      return standingOf(graph, settings.partitions, partContents(entry, tables, ({ id }) => blobs.get(id)!))
-    }))
+      const { head: epoch } = coordinator
+      return yield* sound(() =>
+        standingOf(graph, settings.partitions, epoch, partContents(entry, tables, ({ id }) => blobs.get(id)!))
+      )
+    })).pipe(Effect.catchIf(
+      (failure) => failure instanceof Malformed,
+      ({ message }) => Effect.fail(unrestorable(name, coordinator.head, message))
+    ))
   return { coordinator, appliers, isFresh, isFinished, standing }
 })

@@ -69,7 +69,8 @@ export const succeed = Effect.fnUntraced(function*(
     blobs: made.blobs,
     drop: { epochs: [], blobs: [] },
     alongside: []
-  })
+    // There is nothing alongside that could be refused.
+  }).pipe(Effect.catchTag("AlongsideRefused", (refusal) => Effect.die(refusal)))
 })
 
 /** Whether a checkpoint that the program brings is to become the head of the store: not if the store has gone on from it. */
@@ -105,7 +106,7 @@ export const preview = Effect.fnUntraced(function*(
       ({ entries }): Upgrade => ({ job, epoch: evidence.epoch, entries })
     )
   if (value !== undefined && (yield* isToTakeIn(store, job, isAfresh, value))) return yield* told(evidenceIn(value))
-  const { from } = yield* recover(store, job, isAfresh && value === undefined)
+  const { from } = yield* recover(store, job, isAfresh && value === undefined, { parts: 0, sinks: [] })
   if (from === undefined || isBeginning(from)) {
     const { operators, outputs } = recordOf(program.graph, program.deadLetters)
     return {
