@@ -18,7 +18,7 @@ import {
   SinkFenced,
   type SinkPosition
 } from "../../Sink.ts"
-import { standsAt } from "../plan/SinkFenced.ts"
+import { isSame, standsAt } from "../plan/SinkFenced.ts"
 import { waitUntil } from "./inlet.ts"
 
 /** An epoch's rows for the sink, and what they weigh. */
@@ -133,11 +133,19 @@ export class Applier {
     })
   }
 
-  /** Opens the sink for a job that begins from nothing. */
-  begin(marker: Marker): Effect.Effect<void, unknown> {
+  /**
+   * Opens the sink for a job that begins from nothing. `fence` fails where another run has taken the job over: what the
+   * sink holds may be that run's, if the sink was looked at afterwards. If it is taken over later, the sink has moved on
+   * from where it was seen, and refuses to begin.
+   */
+  begin(marker: Marker, fence: Effect.Effect<void, unknown>): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
       const { position } = yield* this.opened
-      if (position !== undefined) yield* position.begin(marker, yield* position.current)
+      if (position !== undefined) {
+        const found = yield* position.current
+        if (found !== undefined && !isSame(found, marker)) yield* fence
+        yield* position.begin(marker, found)
+      }
       this.applied = this.next = marker
     })
   }
@@ -146,7 +154,12 @@ export class Applier {
    * Opens the sink for a job that goes on, and finds out what of the pending epochs it has. `SinkAheadOfCheckpoint`: it
    * stands where the checkpoint does not know it, and cannot be taken back.
    */
-  resume(job: string, applied: Marker, pending: ReadonlyArray<Pending>): Effect.Effect<void, unknown> {
+  resume(
+    job: string,
+    applied: Marker,
+    pending: ReadonlyArray<Pending>,
+    fence: Effect.Effect<void, unknown>
+  ): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
       const { position } = yield* this.opened
       const known = [applied, ...pending.map(({ marker }) => marker)]
@@ -163,6 +176,8 @@ export class Applier {
           at = 0
         }
         if (at < 0) {
+          // A run that has taken the job over has brought the sink further.
+          yield* fence
           at = yield* this.rewound(position, known)
           if (at < 0) return yield* this.ahead(job, found, known)
         }

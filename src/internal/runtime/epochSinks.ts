@@ -27,21 +27,29 @@ export const check = (appliers: Appliers, job: string, { sinks }: Checkpoint): E
     return applier.check(job, [entry.applied, ...entry.pending.map(({ marker }) => marker)])
   }, { discard: true })
 
-/** Opens all sinks for a job that begins from nothing. */
-export const begin = (appliers: Appliers, lineage: string, epoch: number): Effect.Effect<void, unknown> =>
-  Effect.forEach(appliers.values(), (applier) => applier.begin({ lineage, epoch, digest: "" }), { discard: true })
+/** Opens all sinks for a job that begins from nothing. `fence` fails where another run has taken the job over. */
+export const begin = (
+  appliers: Appliers,
+  lineage: string,
+  epoch: number,
+  fence: Effect.Effect<void, unknown>
+): Effect.Effect<void, unknown> =>
+  Effect.forEach(appliers.values(), (applier) => applier.begin({ lineage, epoch, digest: "" }, fence), {
+    discard: true
+  })
 
 /** Opens all sinks for a job that goes on. Answers with where what waits for them lies in the store. */
 export const resume = Effect.fnUntraced(function*(
   appliers: Appliers,
   job: string,
-  { blobs, manifest }: Pick<Recovered, "manifest" | "blobs">
+  { blobs, manifest }: Pick<Recovered, "manifest" | "blobs">,
+  fence: Effect.Effect<void, unknown>
 ): Effect.fn.Return<ReadonlyMap<Pending, ReadonlyArray<BlobReference>>, unknown> {
   const lying = new Map<Pending, ReadonlyArray<BlobReference>>()
   for (const applier of appliers.values()) {
     const entry: Manifest["sinks"][number] | undefined = manifest.sinks.find(({ sink }) => sink === applier.sink)
     if (entry === undefined) {
-      yield* applier.begin({ lineage: manifest.lineage, epoch: manifest.epoch, digest: "" })
+      yield* applier.begin({ lineage: manifest.lineage, epoch: manifest.epoch, digest: "" }, fence)
       continue
     }
     const pending: Array<Pending> = []
@@ -54,7 +62,7 @@ export const resume = Effect.fnUntraced(function*(
       lying.set(one, references)
       pending.push(one)
     }
-    yield* applier.resume(job, entry.applied, pending)
+    yield* applier.resume(job, entry.applied, pending, fence)
   }
   return lying
 })

@@ -198,11 +198,13 @@ export const start = Effect.fnUntraced(function*(
   if (!from.isHead) yield* refuseForgotten(name, graph, at.epoch)
   const isFinished = at.state === "finished"
   const isOwed = at.sinks.some(({ pending }) => pending.length > 0)
+  // To remove nothing is refused like anything else that a run does which has been taken over.
+  const fence = store.remove(name, attempt, { epochs: [], blobs: [] })
   const lying = isFresh
-    ? yield* Effect.as(epochSinks.begin(appliers, lineage, at.epoch), new Map())
+    ? yield* Effect.as(epochSinks.begin(appliers, lineage, at.epoch, fence), new Map())
     : isFinished && !isOwed
     ? new Map()
-    : yield* epochSinks.resume(appliers, name, from)
+    : yield* epochSinks.resume(appliers, name, from, fence)
 
   const coordinator = new Coordinator(
     // It is patient by itself, and looks at the store between two tries.

@@ -77,7 +77,7 @@ export interface Faults {
 }
 
 export const all: Faults = {
-  crash: 0.85,
+  crash: 0.8,
   zombie: 0.25,
   stop: 0.1,
   slow: 0.03,
@@ -143,8 +143,8 @@ type EndFault = Pick<Fault, "does"> & Partial<Pick<Fault, "loss" | "wakes">>
 export const drawEnd = (next: Chance, faults: Faults): End | undefined => {
   const roll = next()
   if (roll >= faults.crash) {
-    if (next() >= faults.stop) return undefined
-    return { at: "operation", count: magnitude(next, 300, 20_000), fault: { does: "stop" } }
+    if (roll >= faults.crash + faults.stop) return undefined
+    return { at: "operation", count: magnitude(next, 100, 8000), fault: { does: "stop" } }
   }
   const fault: EndFault = next() < faults.zombie
     ? { does: "pause", wakes: magnitude(next, 1, 8000) }

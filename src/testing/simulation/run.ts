@@ -77,6 +77,13 @@ export const readable = ({ program: { deadLetters, graph } }: AnyJob): ReadonlyM
   return new Map(named.flatMap(([name, sink]) => isMemory(sink) ? [[name, sink] as const] : []))
 }
 
+/**
+ * Nothing keeps a process that was paused from writing to it in the middle of a call: not where there is no marker, and
+ * not in a file, where a look and a write are never one. That is known, so it is not looked for.
+ */
+const isUnfenced = ({ byEpoch, sink }: AnyJob["program"]["graph"]["outlets"][number]): boolean =>
+  byEpoch && (sink.guarantee === "idempotent" || sink.description.startsWith("ndjson "))
+
 /** Nothing but what the simulation has done to it. */
 const isExpected = (cause: Cause.Cause<unknown>, life: Life): boolean => {
   const error = Cause.squash(cause)
@@ -148,7 +155,7 @@ export const runOnce = async (
     )
   const made = () => typeof subject.job === "function" ? subject.job() : subject.job
   let job = made()
-  history.canPause = job.program.graph.outlets.every(({ byEpoch, sink }) => !byEpoch || sink.guarantee !== "idempotent")
+  history.canPause = job.program.graph.outlets.every((outlet) => !isUnfenced(outlet))
 
   /** Lives until it ends, or is ended. Answers with nothing where the next life is to go on. */
   const live = Effect.fnUntraced(function*(number: number): Effect.fn.Return<Trouble | "finished" | undefined> {

@@ -20,21 +20,22 @@ const lengthOf = (ranges: Ranges): number => ranges.reduce((sum, [from, until]) 
 /** Ranges without `count` of their records, from the one at `start`. */
 const without = (ranges: Ranges, start: number, count: number): Ranges => {
   const left: Array<readonly [number, number]> = []
+  const add = (from: number, until: number) => {
+    if (from >= until) return
+    const last = left.at(-1)
+    if (last !== undefined && last[1] === from) left[left.length - 1] = [last[0], until]
+    else left.push([from, until])
+  }
   let at = 0
   for (const [from, until] of ranges) {
     const size = until - from
     const cutFrom = Math.min(Math.max(start - at, 0), size)
     const cutUntil = Math.min(Math.max(start + count - at, 0), size)
-    if (cutFrom > 0) left.push([from, from + cutFrom])
-    if (cutUntil < size) left.push([from + Math.max(cutUntil, cutFrom), until])
+    add(from, from + cutFrom)
+    add(from + Math.max(cutUntil, cutFrom), until)
     at += size
   }
-  return left.reduce<ReadonlyArray<readonly [number, number]>>((joined, range) => {
-    const last = joined.at(-1)
-    return last !== undefined && last[1] === range[0]
-      ? [...joined.slice(0, -1), [last[0], range[1]] as const]
-      : [...joined, range]
-  }, [])
+  return left
 }
 
 export const recordsIn = (plan: Plan, sizes: Sizes): number =>
