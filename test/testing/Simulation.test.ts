@@ -38,6 +38,7 @@ describe("jobs that are as they should be", () => {
       "crash between checkpoint and sink",
       "crash between sink and the next checkpoint",
       "crash between two operations",
+      "crash within a call",
       "crash of a recovery",
       "disk: all lost",
       "disk: contents torn",

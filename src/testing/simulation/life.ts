@@ -27,6 +27,7 @@ export interface Call {
   /** `commit epoch 3`. */
   readonly doing: string
   readonly kind: "store" | "sink" | "source"
+  readonly writes: boolean
 }
 
 /** Calls of one run that chance may strike, at most. */
@@ -97,9 +98,12 @@ export class Life {
   private readonly end: End | undefined
   private readonly counts = new Map<string, number>()
   private calls = 0
+  private writes = 0
   /** Under way, since when. */
   private readonly open = new Map<symbol, { readonly call: Call; readonly since: number }>()
   private recent: ReadonlyArray<Place> = []
+  /** What strikes at an operation. */
+  private readonly dueAt: Array<{ readonly at: number; readonly fault: Fault }> = []
   private wakers: Array<{ readonly after: number; readonly life: Life }> = []
 
   constructor(history: History, number: number, isFinal: boolean) {
@@ -110,9 +114,10 @@ export class Life {
     this.end = history.chance === undefined || isFinal
       ? undefined
       : drawEnd(history.chance.next, history.chance.faults)
-    const operations = this.planned.flatMap((fault) =>
-      "operation" in fault.at ? [{ at: fault.at.operation, fault }] : []
-    )
+    const operations = this.dueAt
+    for (const fault of this.planned) {
+      if ("operation" in fault.at) operations.push({ at: fault.at.operation, fault })
+    }
     if (this.end?.at === "operation") {
       const at = { operation: this.end.count }
       operations.push({ at: this.end.count, fault: { life: number, at, ...this.end.fault } })
@@ -152,7 +157,7 @@ export class Life {
   private during(): string {
     const calls = Array.from(this.open.values(), ({ call }) => call)
     const call = calls.findLast(({ kind }) => kind !== "source") ?? calls.at(-1)
-    return call === undefined ? "" : `, while ${call.who} is to ${call.doing}`
+    return call === undefined ? "" : `while ${call.who} is to ${call.doing}`
   }
 
   /** Ends it, holds it or stops it, here and now. */
@@ -163,7 +168,8 @@ export class Life {
     const struck: Fault = does === "pause" && !isPause ? { life: fault.life, at: fault.at, does: "crash" } : fault
     history.struck.push(struck)
     if ("operation" in fault.at) history.nearby.set(struck, this.recent)
-    const place = where ?? `between two operations${this.during()}`
+    const during = this.during()
+    const place = where ?? (during === "" ? "between two operations" : during)
     if (does === "stop") {
       history.say(`life ${this.number}: is told to stop`)
       history.note("stopped in good order")
@@ -175,7 +181,8 @@ export class Life {
     const taken = isPause || lost === "nothing lost" ? "" : ` (disk: ${lost})`
     history.say(`life ${this.number}: ${isPause ? "pauses" : "crash"} ${place}${taken}`)
     history.note(isPause ? "pause" : "crash")
-    history.note(`${isPause ? "pause" : "crash"} ${where === undefined ? "between two operations" : "around a call"}`)
+    const kind = where !== undefined ? "around a call" : "call" in fault.at ? "within a call" : "between two operations"
+    history.note(`${isPause ? "pause" : "crash"} ${kind}`)
     this.onCrash?.()
     if (isPause) {
       this.strand.hold()
@@ -205,7 +212,10 @@ export class Life {
     const at = (when: "before" | "after") => ({ call: call.name, nth, when })
     const own = { life: this.number }
     const found: Array<Fault> = []
-    if (end?.at === "call" && end.count === this.calls) found.push({ ...own, at: at(end.when), ...end.fault })
+    const isDue = end?.at === "call" && end.count === (end.writes ? this.writes : this.calls)
+    if (isDue && (call.writes || !end.writes)) {
+      found.push({ ...own, at: { call: call.name, nth, ...end.place }, ...end.fault })
+    }
     if (struck.length < mostAtCalls) {
       for (const { when, ...fault } of drawAtCall(chance.next, chance.rates)) {
         found.push({ ...own, at: at(when), ...fault })
@@ -225,6 +235,7 @@ export class Life {
       const nth = (this.counts.get(call.name) ?? 0) + 1
       this.counts.set(call.name, nth)
       this.calls++
+      if (call.writes) this.writes++
       history.hash = mixed(history.hash, call.name)
       const place = (when: "before" | "after"): Place => ({ call: call.name, nth, when })
       this.recent = [place("before"), ...this.recent].slice(0, 4)
@@ -235,6 +246,12 @@ export class Life {
         this.recent = [place("after"), ...this.recent].slice(0, 4)
       })
       this.open.set(key, { call, since: history.universe.nowMillis })
+      for (const fault of faults) {
+        if (!("call" in fault.at) || fault.at.when !== "within") continue
+        history.universe.at((fault.at.micros ?? 1) / 1000, () => {
+          if (this.strand.isGoing) this.strike(fault, undefined)
+        })
+      }
       if (faults.length === 0) return Effect.ensuring(effect, done)
       return Effect.ensuring(this.suffered(call, effect, fail, faults), done)
     })

@@ -5,7 +5,13 @@ import { losses } from "./disk.ts"
 
 /** Where a fault strikes: at the nth call of this name in its life, or when its life has made so many operations. */
 export const Place = Schema.Union([
-  Schema.Struct({ call: Schema.String, nth: Schema.Int, when: Schema.Literals(["before", "after"]) }),
+  Schema.Struct({
+    call: Schema.String,
+    nth: Schema.Int,
+    when: Schema.Literals(["before", "within", "after"]),
+    /** How long after the call has begun; for `within`. */
+    micros: Schema.optionalKey(Schema.Int)
+  }),
   Schema.Struct({ operation: Schema.Int })
 ])
 export type Place = typeof Place.Type
@@ -135,7 +141,14 @@ export const undisturbed = (records: Plan["records"]): Plan => ({
 
 /** How a life will end, as chance has it. */
 export type End =
-  | { readonly at: "call"; readonly count: number; readonly when: "before" | "after"; readonly fault: EndFault }
+  | {
+    readonly at: "call"
+    /** Only calls that write are counted. */
+    readonly writes: boolean
+    readonly count: number
+    readonly place: { readonly when: "before" | "after" } | { readonly when: "within"; readonly micros: number }
+    readonly fault: EndFault
+  }
   | { readonly at: "operation"; readonly count: number; readonly fault: EndFault }
 
 type EndFault = Pick<Fault, "does"> & Partial<Pick<Fault, "loss" | "wakes">>
@@ -149,9 +162,13 @@ export const drawEnd = (next: Chance, faults: Faults): End | undefined => {
   const fault: EndFault = next() < faults.zombie
     ? { does: "pause", wakes: magnitude(next, 1, 8000) }
     : { does: "crash", ...next() < faults.torn * 2 ? { loss: oneOf(next, losses) } : {} }
-  return next() < 0.6
-    ? { at: "call", count: magnitude(next, 1, 120), when: oneOf(next, ["before", "after"]), fault }
-    : { at: "operation", count: magnitude(next, 30, 20_000), fault }
+  const when = oneOf<"before" | "within" | "after">(next, ["before", "within", "after"])
+  const place = when === "within" ? { when, micros: magnitude(next, 1, 5000) } as const : { when } as const
+  const which = next()
+  // Most calls read. Those that write are where there is something to lose.
+  if (which < 0.4) return { at: "call", writes: true, count: magnitude(next, 1, 40), place, fault }
+  if (which < 0.7) return { at: "call", writes: false, count: magnitude(next, 1, 120), place, fault }
+  return { at: "operation", count: magnitude(next, 30, 20_000), fault }
 }
 
 /** What happens around one call, as chance has it. */

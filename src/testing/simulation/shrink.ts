@@ -131,6 +131,10 @@ export const shrink = async <A extends Failing>(
     if (last + 1 < found.plan.partitions.length) {
       await attempt({ ...found.plan, partitions: [...lives, found.plan.partitions.at(-1)!] })
     }
+    if (found.plan.faults.some(({ loss }) => loss !== undefined)) {
+      const kept = found.plan.faults.map(({ loss: _, ...fault }) => fault)
+      await attemptOften({ ...found.plan, faults: kept }, 2)
+    }
     if (found.plan.store !== "memory") await attemptOften({ ...found.plan, store: "memory" }, 2)
   }
   const records = async () => {
@@ -162,18 +166,26 @@ export const shrink = async <A extends Failing>(
   /** Smaller worlds first, so that what is found is small; with one kind of fault before with all. */
   const small = async () => {
     if (found.plan.faults.length === 0) return
+    const origin = found.plan
     const kinds = [...new Set(found.plan.faults.map(({ does }) => does))]
-    const attempts = kinds.length === 1 ? [kinds] : [...kinds.map((kind) => [kind]), kinds]
-    for (const records of [1, 2, 3, 5, 8, 13, 21].filter((count) => count < recordsIn(found.plan, sizes))) {
-      for (const attempt of attempts) {
-        for (let i = 0; i < Math.ceil(12 / attempts.length) + 2; i++) {
-          if (tries++ >= mostTries / 2) return
-          const seed = found.plan.seed + 1000 * records + i
-          const came = await explores(beginnings({ ...first.plan, seed, faults: [] }, sizes, records), new Set(attempt))
-          if (came === undefined) continue
-          found = came
-          return
-        }
+    // A crash is simpler than anything else that ends a life.
+    const single = kinds.includes("pause") || kinds.includes("stop") ? new Set(["crash" as const, ...kinds]) : kinds
+    const attempts = [...Array.from(single, (kind) => [kind]), ...kinds.length > 1 ? [kinds] : []]
+    const counts = [1, 2, 3, 5, 8, 13, 21].filter((count) => count < recordsIn(found.plan, sizes))
+    const first: ReadonlyArray<readonly [number, ReadonlyArray<Fault["does"]>, number]> = attempts[0]![0] === "crash"
+      ? counts.slice(0, 3).map((count) => [count, ["crash"], 16])
+      : []
+    const others = counts.flatMap((count) =>
+      attempts.map((kinds) => [count, kinds, Math.ceil(12 / attempts.length) + 2] as const)
+    )
+    for (const [records, attempt, seeds] of [...first, ...others]) {
+      for (let i = 0; i < seeds; i++) {
+        if (tries++ >= mostTries / 2) return
+        const seed = origin.seed + 1000 * records + i
+        const came = await explores(beginnings({ ...origin, seed, faults: [] }, sizes, records), new Set(attempt))
+        if (came === undefined) continue
+        found = came
+        return
       }
     }
   }

@@ -69,7 +69,8 @@ const call = (kind: Call["kind"], who: string, name: string, doing: string, did:
   who,
   name,
   doing,
-  did
+  did,
+  writes: /^(commit|apply|write|begin)/.test(name)
 })
 
 /** A store with faults around its calls. */
