@@ -51,7 +51,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "internal/checkpoint/",
     "internal/stores/"
   ]],
-  ["4 edges", ["index.ts", "connectors/", "inspector/", "cli/", "testing/"]]
+  ["4 edges", ["index.ts", "connectors/", "inspector/", "cli/", "testing/", "internal/simulation/"]]
 ]
 
 /** Files that look no further down than this, though they live higher: the oracle must not share what it judges. */

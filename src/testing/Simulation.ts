@@ -10,12 +10,12 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import type { CheckpointStore } from "../CheckpointStore.ts"
+import * as plans from "../internal/simulation/plan.ts"
+import { type Ran, readable, runOnce, type Subject, type Surroundings } from "../internal/simulation/run.ts"
+import { recordsIn, shrink, type Sizes } from "../internal/simulation/shrink.ts"
+import * as verdict from "../internal/simulation/verdict.ts"
+import { lettersName } from "../internal/simulation/wrapping.ts"
 import * as Job from "../Job.ts"
-import * as plans from "./simulation/plan.ts"
-import { type Ran, readable, runOnce, type Subject, type Surroundings } from "./simulation/run.ts"
-import { recordsIn, shrink, type Sizes } from "./simulation/shrink.ts"
-import * as verdict from "./simulation/verdict.ts"
-import { lettersName } from "./simulation/wrapping.ts"
 
 // -------------------------------------------------------------------------------------------------------------------
 // worlds
@@ -89,7 +89,7 @@ export const faults: { readonly all: Faults; readonly none: Faults } = { all: pl
  * @since 0.1.0
  * @category models
  */
-export const Plan = plans.Plan
+export const Plan: Schema.Codec<plans.Plan> = plans.Plan
 /**
  * @since 0.1.0
  * @category models

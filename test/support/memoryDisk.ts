@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { type PlatformError, systemError, type SystemErrorTag } from "effect/PlatformError"
 import { nodeFileSystem } from "../../src/internal/runtime/nodeFileSystem.ts"
-import { type Loss, losses } from "../../src/testing/simulation/disk.ts"
+import { type Loss, losses } from "../../src/internal/simulation/disk.ts"
 
 /** A file or, without bytes, a folder. */
 interface Inode {

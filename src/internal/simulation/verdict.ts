@@ -7,20 +7,30 @@ export type Outputs = Readonly<Record<string, ReadonlyArray<unknown>>>
 /** Of each kind so many rows are kept in a message. */
 const mostShown = 3
 
-export const Difference = Schema.Struct({
-  output: Schema.String,
-  /** Rows that are missing, as texts; the first few. */
-  lost: Schema.Array(Schema.String),
+/** What differs in one output: rows as texts, the first few of each kind, and how many there are. */
+export interface Difference {
+  readonly output: string
+  /** Rows that are missing. */
+  readonly lost: ReadonlyArray<string>
   /** Rows that are there more often than they should be. */
-  duplicated: Schema.Array(Schema.String),
+  readonly duplicated: ReadonlyArray<string>
   /** Rows that should not be there at all. */
-  madeUp: Schema.Array(Schema.String),
+  readonly madeUp: ReadonlyArray<string>
   /** Keys whose rows have changed places. */
-  disordered: Schema.Array(Schema.String),
-  /** How many there are of each. */
+  readonly disordered: ReadonlyArray<string>
+  readonly counts: Readonly<Record<"lost" | "duplicated" | "madeUp" | "disordered", number>>
+}
+
+const texts = Schema.Array(Schema.String)
+
+export const Difference: Schema.Codec<Difference> = Schema.Struct({
+  output: Schema.String,
+  lost: texts,
+  duplicated: texts,
+  madeUp: texts,
+  disordered: texts,
   counts: Schema.Struct({ lost: Schema.Int, duplicated: Schema.Int, madeUp: Schema.Int, disordered: Schema.Int })
 })
-export type Difference = typeof Difference.Type
 
 /** A value as text, in which equal values are equal whatever the order of their fields. */
 export const show = (value: unknown): string => shown(value, new Set())

@@ -9,7 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Scheduler from "effect/Scheduler"
-import * as SeededScheduler from "../SeededScheduler.ts"
+import * as SeededScheduler from "../../testing/SeededScheduler.ts"
 
 /** Every turn of a fiber takes so long. */
 const turnMicros = 10

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import { type PlatformError, systemError, type SystemErrorTag } from "effect/PlatformError"
-import { nodeFileSystem } from "../../internal/runtime/nodeFileSystem.ts"
+import { nodeFileSystem } from "../runtime/nodeFileSystem.ts"
 
 /** What is left of what was written and not synced. */
 export type Loss = "nothing lost" | "all lost" | "contents lost" | "contents torn" | "names lost" | "new names lost"

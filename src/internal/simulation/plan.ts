@@ -1,23 +1,73 @@
 /** What describes a simulated run completely: plain data that can be written down and replayed. */
 import * as Schema from "effect/Schema"
 import { type Chance, chance, magnitude, oneOf, whole } from "./chance.ts"
-import { losses } from "./disk.ts"
+import { type Loss, losses } from "./disk.ts"
 
 /** Where a fault strikes: at the nth call of this name in its life, or when its life has made so many operations. */
-export const Place = Schema.Union([
+export type Place =
+  | {
+    readonly call: string
+    readonly nth: number
+    readonly when: "before" | "within" | "after"
+    /** How long after the call has begun; for `within`. */
+    readonly micros?: number
+  }
+  | { readonly operation: number }
+
+export interface Fault {
+  /** Counted from 1. */
+  readonly life: number
+  readonly at: Place
+  readonly does:
+    | "crash"
+    | "pause"
+    | "stop"
+    | "slow"
+    | "hang"
+    | "fail"
+    | "fail late"
+    | "lose the answer"
+    | "move the clock"
+  /** How long a call takes, how far the clock moves. */
+  readonly millis?: number
+  /** What a crash takes from the disk. */
+  readonly loss?: Loss
+  /** After how many operations of its successor a life that was paused goes on. */
+  readonly wakes?: number
+}
+
+export interface Plan {
+  /** Of the scheduler, and of all that is not said here. */
+  readonly seed: number
+  /** The probability that a fiber is stopped before an operation. */
+  readonly preempt: number
+  /** Partitions of one life after the other; the last one is without faults. */
+  readonly partitions: ReadonlyArray<number>
+  readonly batchSize: number
+  readonly bufferSize: number
+  readonly checkpointEveryMillis: number
+  /** Checkpoints that the store keeps. */
+  readonly retain: number
+  /** Records that a source gives at once, and how long it takes for them at most. */
+  readonly chunk: number
+  readonly paceMillis: number
+  readonly store: "memory" | "files"
+  /** Of sources that are not read in full: for each split which records, from here to before there. */
+  readonly records: Readonly<Record<string, ReadonlyArray<ReadonlyArray<readonly [from: number, until: number]>>>>
+  readonly faults: ReadonlyArray<Fault>
+}
+
+const Place = Schema.Union([
   Schema.Struct({
     call: Schema.String,
     nth: Schema.Int,
     when: Schema.Literals(["before", "within", "after"]),
-    /** How long after the call has begun; for `within`. */
     micros: Schema.optionalKey(Schema.Int)
   }),
   Schema.Struct({ operation: Schema.Int })
 ])
-export type Place = typeof Place.Type
 
-export const Fault = Schema.Struct({
-  /** Counted from 1. */
+const Fault = Schema.Struct({
   life: Schema.Int,
   at: Place,
   does: Schema.Literals([
@@ -31,36 +81,25 @@ export const Fault = Schema.Struct({
     "lose the answer",
     "move the clock"
   ]),
-  /** How long a call takes, how far the clock moves. */
   millis: Schema.optionalKey(Schema.Int),
-  /** What a crash takes from the disk. */
   loss: Schema.optionalKey(Schema.Literals(losses)),
-  /** After how many operations of its successor a life that was paused goes on. */
   wakes: Schema.optionalKey(Schema.Int)
 })
-export type Fault = typeof Fault.Type
 
-export const Plan = Schema.Struct({
-  /** Of the scheduler, and of all that is not said here. */
+export const Plan: Schema.Codec<Plan> = Schema.Struct({
   seed: Schema.Number,
-  /** The probability that a fiber is stopped before an operation. */
   preempt: Schema.Number,
-  /** Partitions of one life after the other; the last one is without faults. */
   partitions: Schema.Array(Schema.Int),
   batchSize: Schema.Int,
   bufferSize: Schema.Int,
   checkpointEveryMillis: Schema.Int,
-  /** Checkpoints that the store keeps. */
   retain: Schema.Int,
-  /** Records that a source gives at once, and how long it takes for them at most. */
   chunk: Schema.Int,
   paceMillis: Schema.Int,
   store: Schema.Literals(["memory", "files"]),
-  /** Of sources that are not read in full: for each split which records, from here to before there. */
   records: Schema.Record(Schema.String, Schema.Array(Schema.Array(Schema.Tuple([Schema.Int, Schema.Int])))),
   faults: Schema.Array(Fault)
 })
-export type Plan = typeof Plan.Type
 
 /** How likely each kind of fault is. */
 export interface Faults {
