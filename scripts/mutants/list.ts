@@ -155,6 +155,10 @@ export const mutants: ReadonlyArray<Mutant> = [
     edit("plan/SinkFenced.ts", "if (isSame(found, to)) return true", ""),
     edit("plan/SinkFenced.ts", "return standsAt(found, from) ? false", "return true ? false")
   ),
+  by(["regressions/zombieAtTheBeginning"])(
+    "a run that was taken over empties the sinks of its successor",
+    edit("runtime/applier.ts", "if (found !== undefined && !isSame(found, marker)) yield* fence", "")
+  ),
   by(["laws/recovery"])(
     "a restart does not wait for the epoch under way",
     edit("runtime/startup.ts", "coordinator.between(Effect.gen(function*() {", "(Effect.gen(function*() {")

@@ -331,6 +331,29 @@ const buffers: Simulation.World = () => {
   }
 }
 
+/** A plain sink that writes what is left when it is closed: a process that is killed closes nothing. */
+const finalizes: Simulation.World = () => {
+  const rows: Array<unknown> = []
+  const buffered = Sink.make<number>({
+    description: "a buffer",
+    open: () =>
+      Effect.map(
+        Effect.acquireRelease(Effect.sync((): Array<number> => []), (buffer) =>
+          Effect.sync(() => void rows.push(...buffer))),
+        (buffer) => ({
+          write: (batch) =>
+            Effect.sync(() => void buffer.push(...batch))
+        })
+      )
+  })
+  return {
+    job: Job.make("finalizes", [
+      Flow.from("rows", Source.memory(rowsOf(30))).pipe(Flow.map((row) => row.n), Flow.to("numbers", buffered))
+    ]),
+    outputs: Effect.sync(() => ({ numbers: rows }))
+  }
+}
+
 export const mistakes = {
   counts,
   remembers,
@@ -338,6 +361,7 @@ export const mistakes = {
   rereads,
   appends,
   buffers,
+  finalizes,
   // The marker comes first: after a crash the table says that it has rows which it has not.
   "marks too early": toTable((table, application) =>
     Effect.andThen(mark(table, application), Effect.andThen(Effect.sleep("1 millis"), write(table, application)))
