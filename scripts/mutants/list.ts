@@ -176,8 +176,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     "an epoch is given to sinks before it is durable",
     edit(
       "runtime/coordinator.ts",
-      "yield* commitSurely(store, {\n        job,",
-      "for (const [applier, application] of pending) {\n        applier.enqueue(application, false)\n        yield* applier.announce\n      }\n      pending.clear()\n      yield* commitSurely(store, {\n        job,"
+      "const { commit, joined, kept, manifest } = yield* this.commit(compose)",
+      "const composed = compose(() => false)\n      for (const [applier, application] of pending) {\n        applier.enqueue(application, false)\n        yield* applier.announce\n      }\n      pending.clear()\n      const { commit, joined, kept, manifest } = yield* this.commit(() => composed)"
     ),
     edit(
       "runtime/coordinator.ts",
