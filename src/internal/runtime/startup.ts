@@ -119,6 +119,7 @@ export const start = Effect.fnUntraced(function*(
   const fingerprint = fingerprintOf(program)
   const plan = recordOf(graph, deadLetters)
   const attempt = yield* store.acquire(name)
+  const inCharge = store.remove(name, attempt, { epochs: [], blobs: [] })
 
   const appliers = new Map<number | undefined, Applier>()
   const applier = (label: string, sink: Sink<never, unknown, unknown>, codec: RowCodec) =>
@@ -127,7 +128,8 @@ export const start = Effect.fnUntraced(function*(
       // The context holds what the sink asks for: the type of `Job.run` has seen to it.
       Effect.provideContext(sink.openEpochs!({ job: name, sink: label, codec }), context as never) as never,
       store.isDurable,
-      jobScope
+      jobScope,
+      inCharge
     )
   graph.outlets.forEach(({ byEpoch, name: label, port, sink }, outlet) => {
     if (byEpoch) appliers.set(outlet, applier(label, sink, rowCodec(graph, port)))
