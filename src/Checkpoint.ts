@@ -15,7 +15,9 @@ import { CheckpointStore } from "./CheckpointStore.ts"
 import { CheckpointRefused, RowNotEncodable } from "./FlowError.ts"
 import { Malformed } from "./internal/checkpoint/malformed.ts"
 import { canonical as canonicalText, Value, valueOf } from "./internal/checkpoint/value.ts"
+import { checkedText, textOf } from "./internal/checkpoint/valueFile.ts"
 import { at, type FileError } from "./internal/plan/FileError.ts"
+import { folderOf, syncFolder } from "./internal/plan/files.ts"
 import { blobsOf } from "./internal/runtime/coordinator.ts"
 import { readEpoch, readManifest, sound } from "./internal/runtime/recovery.ts"
 import { ambient } from "./internal/runtime/surroundings.ts"
@@ -186,7 +188,8 @@ export const removeSavepoint = (
   })
 
 /**
- * Writes a checkpoint to a file of JSON, an entry of state to a line or two, for people and for other machines.
+ * Writes a checkpoint to a file of JSON, an entry of state to a line or two, for people and for other machines. What was in the
+ * file before stays until all of the new is on the disk.
  *
  * @since 0.1.0
  * @category files
@@ -194,12 +197,25 @@ export const removeSavepoint = (
 export const writeFile = (self: Checkpoint, path: string): Effect.Effect<void, FileError> =>
   Effect.gen(function*() {
     const fileSystem = yield* FileSystem.FileSystem
-    const json = Schema.encodeSync(schema)(self)
-    yield* at(path, "write")(fileSystem.writeFileString(path, `${JSON.stringify(json, undefined, 1)}\n`))
+    const text = textOf(Schema.encodeSync(schema)(self))
+    const temporary = `${path}.tmp`
+    yield* Effect.scoped(Effect.flatMap(
+      fileSystem.open(temporary, { flag: "w" }),
+      (file) => Effect.andThen(file.writeAll(new TextEncoder().encode(text)), file.sync)
+    )).pipe(
+      Effect.andThen(fileSystem.rename(temporary, path)),
+      Effect.tapError(() => Effect.ignore(fileSystem.remove(temporary, { force: true }))),
+      at(path, "write")
+    )
+    yield* syncFolder(fileSystem, folderOf(path))
   }).pipe(withFiles)
 
 /**
  * Reads what `writeFile` has written. Anything else is refused.
+ *
+ * **Details**
+ *
+ * The last field, `checksum`, is that of all the others. Who edits a file removes it: then nothing is checked but the shape.
  *
  * @since 0.1.0
  * @category files
@@ -207,9 +223,9 @@ export const writeFile = (self: Checkpoint, path: string): Effect.Effect<void, F
 export const readFile = (path: string): Effect.Effect<Checkpoint, FileError | CheckpointRefused> =>
   Effect.gen(function*() {
     const fileSystem = yield* FileSystem.FileSystem
-    const text = yield* at(path, "read")(fileSystem.readFileString(path))
+    const bytes = yield* at(path, "read")(fileSystem.readFile(path))
     return yield* Effect.try({
-      try: () => Schema.decodeUnknownSync(schema)(JSON.parse(text)),
+      try: () => Schema.decodeUnknownSync(schema)(checkedText(bytes)),
       catch: (cause) =>
         new CheckpointRefused({
           job: path,

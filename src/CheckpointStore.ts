@@ -10,9 +10,10 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import type * as Database from "./Database.ts"
 import { fileStore } from "./internal/stores/fileStore.ts"
 import { memoryStore } from "./internal/stores/memoryStore.ts"
-import { CheckpointStoreError, Fenced } from "./internal/stores/refusals.ts"
+import { AlongsideRefused, CheckpointStoreError, Fenced } from "./internal/stores/refusals.ts"
 import { open } from "./internal/stores/sqliteDatabase.ts"
 import { sqliteStore } from "./internal/stores/sqliteStore.ts"
 import * as Sqlite from "./Sqlite.ts"
@@ -63,7 +64,7 @@ export interface Commit {
   /** Removed together with the commit, or soon after it. */
   readonly drop: Drop
   /** For the store's own database, in the same transaction; empty for a store without one. */
-  readonly alongside: ReadonlyArray<Sqlite.Statement>
+  readonly alongside: ReadonlyArray<Database.Statement>
 }
 
 /**
@@ -86,14 +87,15 @@ export class CheckpointStore extends Context.Service<CheckpointStore, {
   /** Whether what was committed outlives the process. */
   readonly isDurable: boolean
   /** The database that checkpoints are written to, if sinks may join their transactions. */
-  readonly database: Sqlite.Database | undefined
+  readonly database: Database.Database | undefined
   /** Takes a job over: answers with the next attempt, from 1. Whoever has an earlier one can commit no more. */
   readonly acquire: (job: string) => Effect.Effect<number, CheckpointStoreError>
   /**
    * Makes an epoch the head. The same commit again (attempt, epoch, digest) changes nothing and succeeds. `Fenced`: the
-   * attempt is not the latest, or the head is not `previous`.
+   * attempt is not the latest, or the head is not `previous`. `AlongsideRefused`: the database does not take a statement of
+   * a sink, and nothing was committed; without it, the commit is another one, with another digest.
    */
-  readonly commit: (commit: Commit) => Effect.Effect<void, CheckpointStoreError | Fenced>
+  readonly commit: (commit: Commit) => Effect.Effect<void, CheckpointStoreError | Fenced | AlongsideRefused>
   /** The epochs that are kept, newest first. */
   readonly list: (job: string) => Effect.Effect<ReadonlyArray<Committed>, CheckpointStoreError>
   /** The manifest of an epoch. */
@@ -151,6 +153,14 @@ export const layerFileSystem = (folder: string): Layer.Layer<CheckpointStore, Ch
   Layer.effect(CheckpointStore, fileStore(folder))
 
 export {
+  /**
+   * A database took back a commit because of a statement that a sink had put alongside. The fault is the sink's, not the
+   * store's: a job commits without it and lets the sink apply the rows on its own.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  AlongsideRefused,
   /**
    * A store could not do what it was asked: the job, what was tried, the reason. What came of a commit that failed so is
    * not known before the store has been read again.

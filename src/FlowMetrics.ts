@@ -11,8 +11,10 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { Counts, JobStatus } from "./JobStatus.ts"
 
-const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
-const gauge = (name: string, description: string) => Metric.gauge(name, { description })
+const counter = (name: string, description: string, attributes: Record<string, string> = {}) =>
+  Metric.counter(name, { description, incremental: true, attributes })
+const gauge = (name: string, description: string, attributes: Record<string, string> = {}) =>
+  Metric.gauge(name, { description, attributes })
 
 /**
  * Records that an operator took in. Unit: records.
@@ -208,16 +210,28 @@ export interface Recorder {
  */
 export const recorder = (job: string): Recorder => {
   const last = new Map<string, number>()
+  // A metric works out once what its attributes come to, which takes longer than all the rest: each series has its own.
+  const counters = new Map<string, Metric.Counter<number>>()
+  const gauges = new Map<string, Metric.Gauge<number>>()
+  const idOf = ({ id }: Metric.Metric<number, unknown>, attributes: Record<string, string>) =>
+    `${id} ${Object.values(attributes).join(" ")}`
   const grow = (metric: Metric.Counter<number>, attributes: Record<string, string>, value: number) =>
     Effect.suspend(() => {
-      const id = `${metric.id} ${Object.values(attributes).join(" ")}`
+      const id = idOf(metric, attributes)
       const before = last.get(id) ?? 0
       if (value <= before) return Effect.void
       last.set(id, value)
-      return Metric.update(Metric.withAttributes(metric, { job, ...attributes }), value - before)
+      const own = counters.get(id) ?? counter(metric.id, metric.description ?? "", { job, ...attributes })
+      counters.set(id, own)
+      return Metric.update(own, value - before)
     })
   const set = (metric: Metric.Gauge<number>, attributes: Record<string, string>, value: number) =>
-    Metric.update(Metric.withAttributes(metric, { job, ...attributes }), value)
+    Effect.suspend(() => {
+      const id = idOf(metric, attributes)
+      const own = gauges.get(id) ?? gauge(metric.id, metric.description ?? "", { job, ...attributes })
+      gauges.set(id, own)
+      return Metric.update(own, value)
+    })
 
   const record = Effect.fnUntraced(function*(status: JobStatus) {
     const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)

@@ -17,7 +17,7 @@ import type { DeadLetter } from "./DeadLetter.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Flow from "./Flow.ts"
 import type * as FlowError from "./FlowError.ts"
-import type { BufferFull, InvalidKey, JobNotRunning, OperatorUnknown } from "./FlowError.ts"
+import type { BufferFull, InvalidKey, JobNotRunning, OperatorUnknown, SourceInvalid } from "./FlowError.ts"
 import { wholeMillis } from "./internal/numbers.ts"
 import * as graph from "./internal/plan/graph.ts"
 import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
@@ -204,6 +204,16 @@ export interface Handle<out E = never> {
     source: QueueSource<A>,
     values: Iterable<NoInfer<A>>
   ) => Effect.Effect<void, BufferFull | JobNotRunning>
+  /**
+   * Says of a `Source.queue` that is read with event time, without offering a record: event time has come to `eventTime`, in
+   * epoch milliseconds, and no record at or before it will be offered. It takes a place among the records and keeps it: it
+   * is read again and kept in checkpoints as they are. What is behind the watermark already changes nothing; in a full queue
+   * that drops, it is dropped itself.
+   */
+  readonly advanceEventTime: (
+    source: QueueSource<unknown>,
+    eventTime: number
+  ) => Effect.Effect<void, BufferFull | JobNotRunning | SourceInvalid>
   /** Takes in nothing more until `resume`; what is under way goes on. */
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>

@@ -14,6 +14,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Contravariant, Covariant } from "effect/Types"
+import type { Database, Statement } from "./Database.ts"
 import type { Changes } from "./Flow.ts"
 import type { FileError } from "./internal/plan/FileError.ts"
 import { MemoryRows } from "./internal/plan/memorySink.ts"
@@ -22,7 +23,7 @@ import { SinkFenced as SinkFencedClass } from "./internal/plan/SinkFenced.ts"
 import * as sqliteSink from "./internal/plan/sqliteSink.ts"
 import { byEpoch } from "./internal/plan/upsertSink.ts"
 import type { Ambient } from "./Source.ts"
-import type { Database, Sqlite, SqliteError, Statement } from "./Sqlite.ts"
+import type { Sqlite, SqliteError } from "./Sqlite.ts"
 
 const TypeId = "~millrace/Sink"
 
@@ -51,7 +52,7 @@ export interface Writer<in A, out E = never> {
  * @category models
  */
 export interface Opening {
-  /** 1 when the job starts, more after a restart inside the process. */
+  /** 1 until the sink has been opened, more after a restart inside the process. */
   readonly attempt: number
   /** Whether the job begins from nothing; otherwise it goes on, and so does the sink. */
   readonly isFresh: boolean
@@ -129,7 +130,10 @@ export interface EpochWriter<in A, out E = never> {
   readonly apply: (application: Application) => Effect.Effect<void, E | SinkFenced>
   /** How the sink remembers where it stands; absent for a sink that only absorbs repeats. */
   readonly position?: SinkPosition<E>
-  /** For a store that writes to the same database: what `apply` does, as part of the checkpoint's transaction. */
+  /**
+   * For a store that writes to the same database: what `apply` does, as part of the checkpoint's transaction. If the database
+   * refuses one of the statements, the checkpoint is made without them, and `apply` is left to do it.
+   */
   readonly alongside?: {
     readonly database: Database
     readonly statements: (application: Application) => ReadonlyArray<Statement>
@@ -270,18 +274,18 @@ const openedByEpoch = <A, E, R>(
 
 /**
  * A sink of your own that applies the rows of an epoch and moves its marker in one transaction. `open` serves outputs
- * with eager delivery.
+ * with eager delivery. The last type parameter says which changes besides insertion it applies.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const transactional = <A, E = never, R = never>(options: {
+export const transactional = <A, E = never, R = never, C extends Changes = never>(options: {
   readonly description: string
   readonly open: (opening: Opening) => Effect.Effect<Writer<A, E>, E, R | Ambient>
   readonly openEpochs: (
     opening: EpochOpening
   ) => Effect.Effect<EpochWriter<A, E> & { readonly position: SinkPosition<E> }, E, R | Ambient>
-}): Sink<A, E, Exclude<R, Ambient>, "transactional"> =>
+}): Sink<A, E, Exclude<R, Ambient>, "transactional", C> =>
   fromParts({
     description: options.description,
     guarantee: "transactional",
@@ -372,7 +376,8 @@ export const memory = <A>(): MemorySink<A> => {
  *
  * Beside the file stands `<path>.millrace.json`, which says which epoch wrote it last and where it ended then: what lies
  * beyond is cut off after a crash. Leave it with the file; without it the job cannot go on, only begin again. A file
- * belongs to one output of one job.
+ * belongs to one output of one job. When a job goes on after a crash, a copy takes the place of the file, so that a process
+ * that wakes late writes to nothing that is read.
  *
  * Values are written by `JSON.stringify`, which turns NaN and ±Infinity into `null`; give a schema to encode them first.
  *

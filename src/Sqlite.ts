@@ -11,33 +11,29 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import type * as Database_ from "./Database.ts"
+import { Unexpected } from "./Database.ts"
 
 /**
  * @since 0.1.0
  * @category models
  */
-export type Value = null | number | bigint | string | Uint8Array
+export type Value = Database_.Value
 
 /**
+ * One statement; what follows a semicolon is not run. Placeholders are question marks. Whole numbers are stored as integers;
+ * an integer that a number cannot hold is read as a bigint.
+ *
  * @since 0.1.0
  * @category models
  */
-export interface Statement {
-  /** One statement; what follows a semicolon is not run. */
-  readonly sql: string
-  /**
-   * For the question marks, in order. Whole numbers are stored as integers; an integer that a number cannot hold is read as
-   * a bigint.
-   */
-  readonly parameters?: ReadonlyArray<Value>
+export interface Statement extends Database_.Statement {
   /**
    * Runs the statement once for each row of parameters: a JSON array of arrays, parsed by the database's own thread.
    * Numbers, strings, booleans (as 0 and 1) and null; anything else is stored as its JSON text. `parameters` come before
-   * each row.
+   * each row, and `changes` counts the rows of all together.
    */
   readonly rows?: Uint8Array
-  /** The rows that the statement must change, all of `rows` together: with any other number the whole transaction is taken back (`Unexpected`). */
-  readonly changes?: number
 }
 
 /**
@@ -47,7 +43,7 @@ export interface Statement {
  * @since 0.1.0
  * @category models
  */
-export interface Database {
+export interface Database extends Database_.Database<SqliteError> {
   /** The file, as it was given. */
   readonly path: string
   readonly transaction: (
@@ -103,6 +99,8 @@ export const layer = (path: string, options?: Options): Layer.Layer<Sqlite, Sqli
 export class SqliteError extends Schema.TaggedError<SqliteError>("millrace/SqliteError")("SqliteError", {
   path: Schema.String,
   operation: Schema.String,
+  /** Which of the transaction's statements it refused, if it was one. */
+  statement: Schema.optional(Schema.Int),
   cause: Schema.Defect()
 }) {
   override get message() {
@@ -111,19 +109,12 @@ export class SqliteError extends Schema.TaggedError<SqliteError>("millrace/Sqlit
   }
 }
 
-/**
- * A statement changed another number of rows than it had to, so its transaction was taken back.
- *
- * @since 0.1.0
- * @category errors
- */
-export class Unexpected extends Schema.TaggedError<Unexpected>("millrace/Sqlite/Unexpected")("Unexpected", {
-  /** Which of the transaction's statements. */
-  statement: Schema.Int,
-  changes: Schema.Int,
-  expected: Schema.Int
-}) {
-  override get message() {
-    return `Statement ${this.statement} of a transaction changed ${this.changes} rows, not ${this.expected}`
-  }
+export {
+  /**
+   * A statement changed another number of rows than it had to, so its transaction was taken back.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  Unexpected
 }

@@ -1,6 +1,7 @@
 export * as Aggregate from "./Aggregate.ts"
 export * as Checkpoint from "./Checkpoint.ts"
 export * as CheckpointStore from "./CheckpointStore.ts"
+export * as Database from "./Database.ts"
 export * as DeadLetter from "./DeadLetter.ts"
 export * as ErrorPolicy from "./ErrorPolicy.ts"
 export * as Flow from "./Flow.ts"

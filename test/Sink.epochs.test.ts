@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, FileSystem, Layer, Schema } from "effect"
-import type { Scope } from "effect/Scope"
+import { systemError } from "effect/PlatformError"
+import * as Scope from "effect/Scope"
 import * as fc from "fast-check"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -97,7 +98,7 @@ describe("Sink.ndjson obeys them on a disk in memory", () => {
 const sqlitePlace = <C extends Changes>(
   sink: Sink.Sink<Row, Sqlite.SqliteError, Sqlite.Sqlite, "transactional", C>,
   select: string
-): Effect.Effect<Place, unknown, Scope> =>
+): Effect.Effect<Place, unknown, Scope.Scope> =>
   Effect.map(database, ({ context }) => ({
     open: (own) => Effect.provideContext(provided(nodeFileSystem)(positioned(sink, own)), context),
     contents: Effect.provideContext(selected(select), context).pipe(
@@ -190,8 +191,11 @@ const sidecar = `${file}.millrace.json`
 const line = (id: number) => `{"id":${id},"text":"é"}\n`
 
 /** Runs something on a disk until it ends or the power fails. */
-const on = <A>(disk: MemoryDisk, use: (writer: PositionedWriter) => Effect.Effect<A, unknown, Scope>, own = opening) =>
-  Effect.scoped(Effect.flatMap(positioned(Sink.ndjson<Row>(file), own), use)).pipe(provided(disk.fileSystem))
+const on = <A>(
+  disk: MemoryDisk,
+  use: (writer: PositionedWriter) => Effect.Effect<A, unknown, Scope.Scope>,
+  own = opening
+) => Effect.scoped(Effect.flatMap(positioned(Sink.ndjson<Row>(file), own), use)).pipe(provided(disk.fileSystem))
 
 const hasFailed = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(exit) &&
@@ -218,7 +222,7 @@ interface Step {
   readonly name: string
   readonly before: Effect.Effect<MemoryDisk, unknown>
   readonly old: { readonly marker: Sink.Marker | undefined; readonly content: string }
-  readonly run: (writer: PositionedWriter) => Effect.Effect<unknown, unknown, Scope>
+  readonly run: (writer: PositionedWriter) => Effect.Effect<unknown, unknown, Scope.Scope>
   readonly next: { readonly marker: Sink.Marker; readonly content: string }
 }
 
@@ -448,9 +452,94 @@ describe("Sink.ndjson, by epoch", () => {
         sink: "out",
         ...marker(2),
         length: 2 * length,
+        // Three have opened it by now, one after the other.
+        writer: 3,
         history: [{ ...marker(0), length: 0 }, { ...marker(1), length }]
       })
     }))
+
+  it.effect("goes on from a sidecar that names no owner, as it was written before there were any", () =>
+    Effect.gen(function*() {
+      const disk = new MemoryDisk()
+      disk.write(file, line(1))
+      const history = [{ lineage: "a", epoch: 0, digest: "", length: 0 }]
+      const known = {
+        format: 1,
+        job: "job",
+        sink: "out",
+        lineage: "a",
+        epoch: 1,
+        digest: "rows 1",
+        length: 21,
+        history
+      }
+      disk.write(sidecar, JSON.stringify({ ...known, check: 1896805461 }, undefined, 1))
+      assert.deepStrictEqual(yield* on(disk, standing), marker(1, "a", "rows 1"))
+      yield* on(disk, applied(marker(1, "a", "rows 1"), marker(2), 2))
+      assert.strictEqual(disk.read(file), line(1) + line(2))
+      assert.strictEqual(JSON.parse(disk.read(sidecar)!).writer, 2)
+    }))
+
+  it.effect("copies its file after a crash, and not after a run that has ended", () =>
+    Effect.gen(function*() {
+      const disk = yield* twoEpochs
+      const copies: Array<string> = []
+      const counting = FileSystem.make({
+        ...disk.fileSystem,
+        copyFile: (from, to) => Effect.andThen(Effect.sync(() => copies.push(to)), disk.fileSystem.copyFile(from, to))
+      })
+      // Each is a run of its own.
+      const open = Effect.suspend(() =>
+        Effect.provideService(positioned(Sink.ndjson<Row>(file)), FileSystem.FileSystem, counting)
+      )
+      yield* Effect.scoped(Effect.flatMap(open, applied(marker(2), marker(3), 3)))
+      assert.deepStrictEqual(copies, [])
+      assert.deepStrictEqual(disk.paths, ["/", "/data", "/data/out", file, sidecar])
+      // It never comes to close it.
+      const crashed = yield* Scope.provide(open, yield* Scope.make())
+      yield* applied(marker(3), marker(4), 4)(crashed)
+      assert.include(disk.paths, `${file}.millrace-5`)
+      yield* Effect.scoped(Effect.flatMap(open, standing))
+      assert.deepStrictEqual(copies, [`${file}.millrace-6.rows`])
+      assert.strictEqual(disk.read(file), [1, 2, 3, 4].map(line).join(""))
+    }))
+
+  it.effect("keeps to its file, whatever fails, for as long as it runs", () =>
+    Effect.gen(function*() {
+      const disk = yield* twoEpochs
+      let isFull = false
+      const full = () => Effect.fail(systemError({ _tag: "Unknown", module: "FileSystem", method: "copyFile" }))
+      const filling = FileSystem.make({
+        ...disk.fileSystem,
+        copyFile: full,
+        open: (path, options) =>
+          Effect.map(disk.fileSystem.open(path, options), (file) => ({
+            ...file,
+            writeAll: (bytes) =>
+              isFull ? Effect.andThen(file.writeAll(bytes.slice(0, 5)), full()) : file.writeAll(bytes)
+          }))
+      })
+      const open = Effect.provideService(positioned(Sink.ndjson<Row>(file)), FileSystem.FileSystem, filling)
+      yield* Effect.scoped(Effect.flatMap(open, applied(marker(2), marker(3), 3)))
+      for (isFull of [true, true, false]) {
+        const exit = yield* Effect.exit(Effect.scoped(Effect.flatMap(open, applied(marker(3), marker(4), 4))))
+        assert.strictEqual(Exit.isFailure(exit), isFull)
+      }
+      // There is no room for a copy, and none is needed.
+      assert.strictEqual(disk.read(file), [1, 2, 3, 4].map(line).join(""))
+      assert.deepStrictEqual(disk.paths, ["/", "/data", "/data/out", file, sidecar])
+    }))
+
+  it.effect("refuses a symbolic link, which a copy would take the place of", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* folder, "rows.ndjson")
+      Fs.writeFileSync(`${path}.elsewhere`, "")
+      Fs.symlinkSync(`${path}.elsewhere`, path)
+      const writer = yield* positioned(Sink.ndjson<Row>(path))
+      const error = yield* Effect.flip(writer.position.begin(marker(0), undefined))
+      assert.include((error as Error).message, "it is a symbolic link")
+      assert.include((error as Error).message, "Give the path it leads to")
+    }).pipe(Effect.scoped, provided(nodeFileSystem)))
 
   it.effect("has no form for what JSON has none, and says so before the epoch is durable", () =>
     Effect.gen(function*() {
@@ -467,7 +556,7 @@ describe("Sink.ndjson, by epoch", () => {
 // sqlite
 // ---------------------------------------------------------------------------------------------------------------------
 
-const inDatabase = <A, E>(use: Effect.Effect<A, E, Sqlite.Sqlite | Scope | FileSystem.FileSystem>) =>
+const inDatabase = <A, E>(use: Effect.Effect<A, E, Sqlite.Sqlite | Scope.Scope | FileSystem.FileSystem>) =>
   Effect.scoped(Effect.flatMap(database, ({ context }) => Effect.provideContext(use, context))).pipe(
     provided(nodeFileSystem)
   )

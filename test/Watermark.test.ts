@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import * as fc from "fast-check"
 import * as Watermark from "../src/Watermark.ts"
-import { runs } from "./laws/runs.ts"
+import { lawRuns } from "./laws/runs.ts"
 
 const check = <Ts extends [unknown, ...Array<unknown>]>(property: fc.IProperty<Ts>) =>
-  fc.assert(property, { numRuns: runs(300) })
+  fc.assert(property, { numRuns: lawRuns(300) })
 
 const observed = (watermark: Watermark.Watermark, timestamps: ReadonlyArray<number>) => {
   const generator = Watermark.generator(watermark)

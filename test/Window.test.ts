@@ -2,11 +2,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, pipe } from "effect"
 import * as fc from "fast-check"
 import * as Window from "../src/Window.ts"
-import { runs } from "./laws/runs.ts"
+import { lawRuns } from "./laws/runs.ts"
 
 const starts = (window: Window.Window, timestamp: number) => Window.assign(window, timestamp).map(({ start }) => start)
 const check = <Ts extends [unknown, ...Array<unknown>]>(property: fc.IProperty<Ts>) =>
-  fc.assert(property, { numRuns: runs(500) })
+  fc.assert(property, { numRuns: lawRuns(500) })
 
 const asAligned = (window: Window.Window): Window.Aligned => {
   if (window._tag !== "Aligned") throw new Error(`not aligned: ${window._tag}`)

@@ -30,6 +30,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "Table.ts",
     "Source.ts",
     "Sink.ts",
+    "Database.ts",
     "Sqlite.ts",
     "FlowError.ts",
     "JobStatus.ts",
@@ -51,7 +52,16 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "internal/checkpoint/",
     "internal/stores/"
   ]],
-  ["4 edges", ["index.ts", "connectors/", "inspector/", "cli/", "testing/", "internal/simulation/"]]
+  ["4 edges", [
+    "index.ts",
+    "Postgres.ts",
+    "internal/postgres/",
+    "connectors/",
+    "inspector/",
+    "cli/",
+    "testing/",
+    "internal/simulation/"
+  ]]
 ]
 
 /** Files that look no further down than this, though they live higher: the oracle must not share what it judges. */

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Option, Schema } from "effect"
 import * as fc from "fast-check"
+import { isUtf8 } from "node:buffer"
 import * as csvFile from "../../src/internal/plan/csvFile.ts"
 import type { FileError } from "../../src/internal/plan/FileError.ts"
 import * as ndjsonFile from "../../src/internal/plan/ndjsonFile.ts"
@@ -129,9 +130,13 @@ describe("ndjson", () => {
   /** Cut where a newline is, decoded line by line. */
   const model = (bytes: Uint8Array): ReadonlyArray<unknown> =>
     Buffer.from(bytes).toString("latin1").split("\n")
-      .map((line) => Buffer.from(line, "latin1").toString("utf8").trim())
-      .filter((line) => line !== "")
-      .map((line): unknown => {
+      .map((line) => Buffer.from(line, "latin1"))
+      .filter((line) => line.toString("utf8").trim() !== "")
+      .map((bytes): unknown => {
+        if (!isUtf8(bytes)) {
+          return { original: { "~": ["bytes", bytes.toString("base64")] }, reason: "The line is not UTF-8" }
+        }
+        const line = bytes.toString("utf8").trim()
         try {
           return JSON.parse(line)
         } catch (cause) {

@@ -4,11 +4,7 @@ import * as Effect from "effect/Effect"
 import * as fc from "fast-check"
 import * as SeededScheduler from "../../src/testing/SeededScheduler.ts"
 import { type Disorder, specs } from "./randomFlows.ts"
-import { check, interleavings, launched, once, recorded, succeeded, turns } from "./running.ts"
-import { runs } from "./runs.ts"
-
-/** More runs may take longer. */
-const timeout = 180_000 * runs(1)
+import { check, interleavings, launched, once, recorded, succeeded, timeout, turns } from "./running.ts"
 
 describe.each<Disorder>(["within", "one exchange"])("disorder: %s", { timeout }, (disorder) => {
   it("law 2 and 4: the number of partitions and the interleaving do not matter", () =>

@@ -1,11 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import { type Disorder, specs } from "./randomFlows.ts"
-import { check, expected, launched, once, recorded, run, same, succeeded } from "./running.ts"
-import { runs } from "./runs.ts"
-
-/** More runs may take longer. */
-const timeout = 180_000 * runs(1)
+import { check, expected, launched, once, recorded, run, same, succeeded, timeout } from "./running.ts"
 
 describe.each<Disorder>(["within", "one exchange", "one partition"])("disorder: %s", { timeout }, (disorder) => {
   it("law 1 and 4: the size of batches and buffers does not matter, and the answer is that of the reference", () =>

@@ -12,8 +12,10 @@ import * as Job from "../../src/Job.ts"
 import * as Reference from "../../src/Reference.ts"
 import * as Sink from "../../src/Sink.ts"
 import * as SeededScheduler from "../../src/testing/SeededScheduler.ts"
+import { deep } from "../support/deep.ts"
+import { report } from "../support/report.ts"
 import { build, type Built, type Outlet, type Parts, type Spec, text } from "./randomFlows.ts"
-import { runs } from "./runs.ts"
+import { lawRuns, runs } from "./runs.ts"
 
 /** What sinks and dead letters have received. */
 export interface Received {
@@ -223,12 +225,18 @@ export const interleavings: fc.Arbitrary<Interleaving> = fc.record({
 })
 
 /** More runs may take longer. */
-export const timeout = 180_000 * runs(1)
+export const timeout = deep(180_000, 900_000) * runs(1)
 
 /** A failure prints the job, what it read, and the seeds that lead there again. */
-export const check = <Ts extends [unknown, ...Array<unknown>]>(numRuns: number, property: fc.IAsyncProperty<Ts>) =>
-  fc.assert(property, {
-    numRuns: runs(numRuns),
-    interruptAfterTimeLimit: 120_000 * Math.max(1, runs(1)),
+export const check = async <Ts extends [unknown, ...Array<unknown>]>(
+  numRuns: number,
+  property: fc.IAsyncProperty<Ts>
+): Promise<void> => {
+  const began = performance.now()
+  await fc.assert(property, {
+    numRuns: lawRuns(numRuns),
+    interruptAfterTimeLimit: deep(120_000, 600_000) * Math.max(1, runs(1)),
     markInterruptAsFailure: true
   })
+  report(`${lawRuns(numRuns)} runs`, began)
+}

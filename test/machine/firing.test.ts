@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as fc from "fast-check"
 import * as Aggregate from "../../src/Aggregate.ts"
 import * as Window from "../../src/Window.ts"
-import { runs } from "../laws/runs.ts"
+import { lawRuns } from "../laws/runs.ts"
 import { type Bench, bench, end } from "./bench.ts"
 
 const kinds: ReadonlyArray<readonly [string, Window.Window]> = [
@@ -80,7 +80,7 @@ describe.each(kinds)("cuts: %s", (_, window) => {
           assert.strictEqual(restored.machine.nextTimer, Infinity)
         }
       ),
-      { numRuns: runs(1000) }
+      { numRuns: lawRuns(1000) }
     ))
 
   it("a cut stays as it is while the machine goes on", () =>
@@ -97,7 +97,7 @@ describe.each(kinds)("cuts: %s", (_, window) => {
         later.advance(end)
         assert.deepStrictEqual(later.panes, now.panes)
       }),
-      { numRuns: runs(300) }
+      { numRuns: lawRuns(300) }
     ))
 })
 
@@ -127,7 +127,7 @@ describe("the cost of overlapping windows", () => {
         it.advance(end)
         assert.strictEqual(calls.add, 300)
       }),
-      { numRuns: runs(200) }
+      { numRuns: lawRuns(200) }
     ))
 
   // Two for the stacks, and one for each change between two windows: the slice comes, the slice goes.
@@ -148,7 +148,7 @@ describe("the cost of overlapping windows", () => {
           it.advance(end)
           assert.isAtMost(calls.merge / slices.size, atMost)
         }),
-        { numRuns: runs(200) }
+        { numRuns: lawRuns(200) }
       )
   )
 })

@@ -12,7 +12,7 @@ import { RetryGate } from "../../src/internal/machine/retryGate.ts"
 import { machine, MachineOperator, type OperatorCut, type OperatorPart } from "../../src/internal/machine/windowing.ts"
 import { type Identity, keyGroupOf, keyGroups } from "../../src/internal/state/keyIdentity.ts"
 import * as Window from "../../src/Window.ts"
-import { runs } from "../laws/runs.ts"
+import { lawRuns } from "../laws/runs.ts"
 import { bench, concat, kept } from "./bench.ts"
 
 /** Of the groups 7, 26, 48, 67, 84, 100 and 118: every number of partitions divides them differently. */
@@ -319,7 +319,7 @@ describe.each(kinds)("restoring on other partitions: %s", (_, window) => {
         assert.deepStrictEqual(out.sort(), expected.sort())
         assert.deepStrictEqual(counts, expectedCounts)
       }),
-      { numRuns: runs(400) }
+      { numRuns: lawRuns(400) }
     )
     assert.isAbove(regroupings, 0)
     assert.isAbove(interruptions, 0)

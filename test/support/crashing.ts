@@ -180,6 +180,7 @@ export const fileSystem = (around: Around, inner: FileSystem.FileSystem): FileSy
     ...inner,
     makeDirectory: (path, options) => around(`make ${path}`, inner.makeDirectory(path, options)),
     rename: (from, to) => around(`rename ${from}`, inner.rename(from, to)),
+    copyFile: (from, to) => around(`copy ${from}`, inner.copyFile(from, to)),
     remove: (path, options) => around(`remove ${path}`, inner.remove(path, options)),
     truncate: (path, length) => around(`truncate ${path}`, inner.truncate(path, length)),
     open: (path, options) => {

@@ -49,7 +49,9 @@ export const until = <E>(handle: Job.Handle<E>, condition: (status: Job.JobStatu
   })
 
 /** An error that has to be that of an operator; any other one fails the test with what it says. */
-export const asOperatorFailed = (error: Job.JobError): FlowError.OperatorFailed => {
+export const asOperatorFailed = (
+  error: { readonly _tag: string; readonly message: string }
+): FlowError.OperatorFailed => {
   if (error instanceof FlowError.OperatorFailed) return error
   throw new Error(`This is no failure of an operator: ${error._tag}: ${error.message}`)
 }

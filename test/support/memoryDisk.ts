@@ -165,6 +165,24 @@ export class MemoryDisk {
       this.change((part) => {
         if (part === 1) this.makeFolder(path)
       }),
+    lstat: (path) => this.found("lstat", path, (inode) => this.file(inode, path).stat),
+    readDirectory: (folder) =>
+      this.found(
+        "readDirectory",
+        folder,
+        () =>
+          Effect.succeed(
+            [...this.names.keys()].filter((path) => path !== "/" && parentOf(path) === folder).map((path) =>
+              path.slice(folder === "/" ? 1 : folder.length + 1)
+            )
+          )
+      ),
+    copyFile: (from, to) =>
+      this.found("copyFile", from, ({ bytes }) =>
+        this.change((part) => {
+          const copied = bytes!.slice(0, Math.floor(bytes!.length * part))
+          this.names.set(to, { bytes: copied, synced: new Uint8Array() })
+        })),
     rename: (from, to) =>
       this.found("rename", from, (inode) =>
         this.change((part) => {

@@ -8,3 +8,6 @@ import * as fc from "fast-check"
 const { MILLRACE_SEED: seed = "20261123", MILLRACE_SHRINK: shrink = "on" } = process.env
 
 fc.configureGlobal({ ...seed === "random" ? {} : { seed: Number(seed) }, endOnFailure: shrink === "off" })
+
+/** The same for checks of `effect/Arbitrary`. */
+export const arbitrarySeed: { readonly seed?: string } = seed === "random" ? {} : { seed }

@@ -81,6 +81,10 @@ export class Tables {
       if (keyColumn === undefined || others.length === 0) throw new Malformed("a section of a table has no columns")
       const keys = decodeKeys(keyColumn, count)
       const values = others.map((column) => decodeColumn(column, count))
+      // Columns that are not filled would have to be made of nothing, and there may be any number of them.
+      if (table.rows.size > 0 && values.length !== table.width) {
+        throw new Malformed(`a section of ${values.length} columns of a table that has ${table.width}`)
+      }
       table.width = values.length
       while (table.columns.length < values.length) table.columns.push([])
       for (let row = 0; row < count; row++) {
@@ -123,7 +127,7 @@ export const readFlight = (
         values: decodeColumn(values, count) as ReadonlyArray<Schema.Json>,
         times: numbers(decodeColumn(times, count)),
         keys: decodeKeys(keys, count).map((key) => key === noKey ? undefined : key),
-        watermarks: numbers(decodeColumn(watermarks, count)),
+        watermarks: instants(decodeColumn(watermarks, count)),
         opaque
       }
     })
@@ -135,6 +139,13 @@ const empty = new Uint8Array(0)
 
 /** Stands for no key: no identity begins with NUL and a character that begins no JSON text. */
 export const noKey = "\u0000-"
+
+/** Event time can be anywhere, and it has to be somewhere. */
+const instants = (column: ReadonlyArray<unknown>): ReadonlyArray<number> => {
+  const all = numbers(column)
+  if (all.some(Number.isNaN)) throw new Malformed("a column of watermarks holds NaN")
+  return all
+}
 
 const numbers = (column: ReadonlyArray<unknown>): ReadonlyArray<number> => {
   if (!column.every((value) => typeof value === "number")) {

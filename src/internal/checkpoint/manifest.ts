@@ -4,10 +4,18 @@
  */
 import * as Schema from "effect/Schema"
 import { ExactNumber } from "../numbers.ts"
+import { keyGroups } from "../state/keyIdentity.ts"
+import { parse } from "./columns.ts"
 import { sha256Hex } from "./digest.ts"
 import { Malformed } from "./malformed.ts"
 
 export const format = 1
+
+/** Event time: anywhere, but not nowhere. */
+const Instant = ExactNumber.check(Schema.makeFilter((time) => !Number.isNaN(time) || "NaN is no event time"))
+
+/** A key group, or the end of a run of them. */
+const Group = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: keyGroups }))
 
 const Natural = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
@@ -35,7 +43,7 @@ export const Split = Schema.Struct({
   cursor: Natural,
   /** The source's own words; absent at the start. */
   position: Schema.optionalKey(Schema.Json),
-  watermark: ExactNumber,
+  watermark: Instant,
   ended: Schema.Boolean,
   generator: Schema.optionalKey(Schema.Json)
 })
@@ -43,9 +51,9 @@ export const Split = Schema.Struct({
 /** A stateful operator in one partition; its tables and lists are in the segments. */
 const Machine = Schema.Struct({
   /** Per key group, run by run, the watermark that judged it: `[first group behind the run, watermark]`. */
-  floors: Schema.Array(Schema.Tuple([Natural, ExactNumber])),
+  floors: Schema.Array(Schema.Tuple([Group, Instant])),
   /** Event time behind the operator. */
-  settled: ExactNumber,
+  settled: Instant,
   meta: Schema.Json,
   tables: Schema.Array(Schema.String)
 })
@@ -54,18 +62,21 @@ const Machine = Schema.Struct({
 export const OperatorEntry = Schema.Struct({
   operator: Schema.String,
   partition: Natural,
-  groups: Schema.Tuple([Natural, Natural]),
+  groups: Schema.Tuple([Group, Group]),
   counts: Schema.optionalKey(Counts),
   /** Event time at each of its inputs. */
-  watermarks: Schema.optionalKey(Schema.Array(ExactNumber)),
+  watermarks: Schema.optionalKey(Schema.Array(Instant)),
   machine: Schema.optionalKey(Machine),
   /** Event time behind a gate, while rows wait in it. */
-  held: Schema.optionalKey(ExactNumber)
+  held: Schema.optionalKey(Instant)
 })
+
+/** Something is kept for each number up to the highest: it must not be just any. */
+export const PartNumber = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffff }))
 
 /** A connected part of the job. */
 export const PartEntry = Schema.Struct({
-  part: Natural,
+  part: PartNumber,
   splits: Schema.Array(Split),
   operators: Schema.Array(OperatorEntry),
   /** Rows under way and lists of keys, of this epoch or, where the part was not running, of an earlier one. */
@@ -130,6 +141,8 @@ export const encodeManifest = (manifest: Manifest): { readonly bytes: Uint8Array
   return { bytes: new TextEncoder().encode(`${text}\n${digest}\n`), digest }
 }
 
+const printedFormat = (found: unknown): string => typeof found === "object" ? "that is no number" : String(found)
+
 /** Throws `Malformed` for anything but what `encodeManifest` made. */
 export const decodeManifest = (bytes: Uint8Array): Manifest => {
   let text: string
@@ -144,10 +157,11 @@ export const decodeManifest = (bytes: Uint8Array): Manifest => {
   if (sha256Hex(new TextEncoder().encode(json)) !== digest) {
     throw new Malformed("the manifest does not match its digest")
   }
-  const parsed: unknown = JSON.parse(json)
-  const found = (parsed as { readonly format?: unknown }).format
+  const parsed = parse(new TextEncoder().encode(json))
+  if (typeof parsed !== "object" || parsed === null) throw new Malformed("the manifest is no object")
+  const found = "format" in parsed ? parsed.format : undefined
   if (found !== format) {
-    throw new Malformed(`the manifest has format ${String(found)}, and this release reads ${format}`)
+    throw new Malformed(`the manifest has format ${printedFormat(found)}, and this release reads ${format}`)
   }
   try {
     return decode(parsed)

@@ -6,7 +6,7 @@ import { canonicalJson, type Identity } from "../state/keyIdentity.ts"
 import { unpackChunks } from "./chunks.ts"
 import { readFlight, type Tables } from "./contents.ts"
 import type { BlobReference, Manifest } from "./manifest.ts"
-import { format, manifestFields, Marker, OperatorEntry, Split } from "./manifest.ts"
+import { format, manifestFields, Marker, OperatorEntry, PartNumber, Split } from "./manifest.ts"
 import { fromJson, toJson } from "./plain.ts"
 
 /** Whatever a column holds, a key for one; in a file it is JSON that loses nothing. */
@@ -44,7 +44,7 @@ const Rows = Schema.Struct({
 })
 
 const Part = Schema.Struct({
-  part: Schema.Int,
+  part: PartNumber,
   splits: Schema.Array(Split),
   operators: Schema.Array(OperatorEntry),
   tables: Schema.Array(Table),

@@ -1,8 +1,10 @@
 /**
  * Windows that do not overlap much: tumbling ones, and those of a custom assigner. Each window holds its own accumulators.
  */
+import * as Schema from "effect/Schema"
 import type { Emit, Machine } from "../../Machine.ts"
 import type { Bounds, Late, Pane } from "../../Window.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
 import type { MachineCut, MachinePart } from "../state/cut.ts"
 import type { Identity } from "../state/keyIdentity.ts"
 import { type Slot, Table } from "../state/Table.ts"
@@ -29,10 +31,13 @@ interface Firing {
 }
 
 /** What a checkpoint keeps apart from the tables; the keys still to be fired are its list `firing`. */
-interface Meta {
-  readonly windows: ReadonlyArray<readonly [start: number, end: number, fired: boolean]>
-  readonly firing: readonly [start: number, end: number] | null
-}
+const Meta = Schema.Struct({
+  windows: Schema.Array(Schema.Tuple([Schema.Int, Schema.Int, Schema.Boolean])),
+  firing: Schema.NullOr(Schema.Tuple([Schema.Int, Schema.Int]))
+})
+type Meta = typeof Meta.Type
+
+const metaIn = Schema.decodeUnknownSync(Meta)
 
 export interface WindowOptions {
   readonly fields: Fields
@@ -159,7 +164,7 @@ export class Buckets implements Machine<unknown> {
   }
 
   restore(part: MachinePart, owns: (key: Identity) => boolean): void {
-    const { firing, windows } = part.meta as unknown as Meta // what `cut` made
+    const { firing, windows } = metaIn(part.meta)
     for (const [start, end, fired] of windows) {
       const window = { start, end }
       eachOf(
@@ -177,7 +182,7 @@ export class Buckets implements Machine<unknown> {
     for (const bucket of this.buckets.values()) if (bucket !== fires) this.timers.push(this.dueAt(bucket), bucket)
     if (fires !== undefined) {
       const keys = listOf(part, "firing", owns)
-      this.firing = { bucket: fires, cells: keys.map((key) => fires.cells.slot(key)!), next: 0 }
+      this.firing = { bucket: fires, cells: keys.map((key) => cellOf(fires, key)), next: 0 }
     }
     this.nextTimer = this.firing === undefined ? this.timers.least : -Infinity
   }
@@ -295,6 +300,12 @@ export class Buckets implements Machine<unknown> {
   private idOf({ end, start }: Bounds): string | number {
     return this.grid === undefined ? `${start}:${end}` : start
   }
+}
+
+const cellOf = ({ cells }: Bucket, key: Identity): Cell => {
+  const cell = cells.slot(key)
+  if (cell === undefined) throw new Malformed("a window fires for a key that it does not have")
+  return cell
 }
 
 const cellsOf = ({ end, start }: Bounds): string => `cells ${start}:${end}`

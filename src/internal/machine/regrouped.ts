@@ -5,17 +5,20 @@
  * fired. The keys of each keep a machine of their own, which goes no further back than that point, the floor; when event
  * time has come to all floors, every machine has done the same, and they become one. No machine has to know of floors.
  */
+import * as Schema from "effect/Schema"
 import type { Machine } from "../../Machine.ts"
 import type { CutTable, MachineCut, MachinePart } from "../state/cut.ts"
 import { type Identity, keyGroupOf, keyGroups } from "../state/keyIdentity.ts"
 import type { Floors, OperatorPart } from "./windowing.ts"
 
 /** What a checkpoint keeps of a partition's machines, apart from tables and lists. */
-interface Meta {
-  readonly machines: ReadonlyArray<MachineCut["meta"]>
-  /** For runs of key groups the number of the machine. */
-  readonly groups: ReadonlyArray<readonly [toGroup: number, machine: number]>
-}
+const Meta = Schema.Struct({
+  machines: Schema.Array(Schema.Unknown),
+  /** For runs of key groups, up to before one, the number of the machine. */
+  groups: Schema.Array(Schema.Tuple([Schema.Int, Schema.Int]))
+})
+
+const metaIn = Schema.decodeUnknownSync(Meta)
 
 type Groups = readonly [from: number, to: number]
 
@@ -185,8 +188,7 @@ export const regrouped = (
   const byGroup = new Array<number>(keyGroups).fill(0)
   let least = Infinity
   for (const { floors, machine: part, settled } of parts) {
-    // What `cutOf` made, unless the checkpoint is of another program, which its plan would have told.
-    const { groups, machines } = part.meta as unknown as Meta
+    const { groups, machines } = metaIn(part.meta)
     const [from, to] = part.groups
     machines.forEach((meta, i) => {
       const covered = Array.from({ length: to - from }, (_, n) => from + n)
@@ -195,7 +197,8 @@ export const regrouped = (
       const floor = covered.reduce((floor, group) => Math.max(floor, valueAt(floors, group) ?? -Infinity), -Infinity)
       for (const group of covered) byGroup[group] = branches.length
       const machine = make()
-      machine.restore(partOf(part, meta, i), owns)
+      // Each machine looks for itself at what it is given.
+      machine.restore(partOf(part, meta as MachineCut["meta"], i), owns)
       branches.push({ machine, floor })
       least = Math.min(least, settled)
     })

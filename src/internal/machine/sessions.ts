@@ -3,6 +3,7 @@
  */
 import type { Emit, Machine } from "../../Machine.ts"
 import type { Late, Pane } from "../../Window.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
 import type { MachineCut, MachinePart, ValueCodec } from "../state/cut.ts"
 import type { Identity } from "../state/keyIdentity.ts"
 import { Table } from "../state/Table.ts"
@@ -185,6 +186,8 @@ export class Sessions implements Machine<unknown> {
   }
 }
 
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value)
+
 /** The columns of a session before those of its accumulator. */
 const columnsOf = [
   ({ start }: Session): unknown => start,
@@ -206,13 +209,13 @@ const sessionsCodec = (accs: ValueCodec): ValueCodec => {
       if (typeof last === "number" && !Number.isFinite(last)) column[column.length - 1] = String(last)
     }
   }
-  const read = (columns: ReadonlyArray<ReadonlyArray<unknown>>, row: number): Session => ({
-    start: columns[0]![row] as number,
-    last: columns[1]![row] as number,
-    acc: accs.read(columns.slice(own), row),
-    panes: columns[2]![row] as number,
-    fired: columns[3]![row] as boolean
-  })
+  const read = (columns: ReadonlyArray<ReadonlyArray<unknown>>, row: number): Session => {
+    const [start, last, panes, fired] = [0, 1, 2, 3].map((column) => columns[column]![row])
+    if (!isWhole(start) || !isWhole(last) || !isWhole(panes) || typeof fired !== "boolean") {
+      throw new Malformed("a session without a beginning, an end, or a number of panes")
+    }
+    return { start, last, acc: accs.read(columns.slice(own), row), panes, fired }
+  }
   return {
     width: own + accs.width,
     write: (live: ReadonlyArray<Session>, columns) => {

@@ -84,15 +84,18 @@ interface Firing extends Bounds {
 }
 
 /** What a checkpoint keeps apart from the tables; the keys still to be fired are its list `firing`. */
-interface Meta {
-  readonly slices: ReadonlyArray<number>
-  readonly panes: ReadonlyArray<number>
-  readonly firedThrough: number | string
-  readonly firing: readonly [start: number, end: number] | null
-}
+const Meta = Schema.Struct({
+  slices: Schema.Array(Schema.Int),
+  panes: Schema.Array(Schema.Int),
+  firedThrough: Schema.Json,
+  firing: Schema.NullOr(Schema.Tuple([Schema.Int, Schema.Int]))
+})
+type Meta = typeof Meta.Type
+
+const metaIn = Schema.decodeUnknownSync(Meta)
 
 const exactly = Schema.encodeSync(ExactNumber)
-const number = Schema.decodeSync(ExactNumber)
+const number = Schema.decodeUnknownSync(ExactNumber)
 
 export interface SlidingShape {
   readonly sizeMillis: number
@@ -198,7 +201,7 @@ export class Slices implements Machine<unknown> {
   }
 
   restore(part: MachinePart, owns: (key: Identity) => boolean): void {
-    const { firedThrough, firing, panes, slices } = part.meta as unknown as Meta // what `cut` made
+    const { firedThrough, firing, panes, slices } = metaIn(part.meta)
     const { codec } = this.options.fields
     for (const start of slices) {
       eachOf(part, `slice ${start}`, codec, owns, (key, acc) => this.open(start).cells.put(key, acc))
@@ -206,7 +209,7 @@ export class Slices implements Machine<unknown> {
     for (const end of panes) {
       eachOf(part, `panes ${end}`, plainCodec, owns, (key, count) => this.panesOf(end).put(key, count as number))
     }
-    this.firedThrough = number(firedThrough as "Infinity") // or another of the numbers that JSON has no word for
+    this.firedThrough = number(firedThrough)
     if (firing !== null) {
       this.firing = { start: firing[0], end: firing[1], keys: listOf(part, "firing", owns), next: 0 }
     }

@@ -54,9 +54,8 @@ export const read = <A>(
 /** A row that has more or fewer cells than there are columns stays as it is. */
 const toRecord = (columns: Csv.Row, row: Csv.Row): Csv.Row | Readonly<Record<string, string>> => {
   if (row.length !== columns.length) return row
-  const record: Record<string, string> = {}
-  for (let i = 0; i < columns.length; i++) record[columns[i]!] = row[i]!
-  return record
+  // Whatever a column is called, `__proto__` for one, it is a property like any other.
+  return Object.fromEntries(columns.map((name, i) => [name, row[i]!]))
 }
 
 const fileError = (path: string) => (cause: PlatformError | Csv.CsvError): FileError => {

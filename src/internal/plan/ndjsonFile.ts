@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
 import type { Position, Reader } from "../../Source.ts"
+import { toJson } from "../checkpoint/plain.ts"
 import { at, FileError } from "./FileError.ts"
 import { decoded } from "./readers.ts"
 
@@ -17,6 +18,10 @@ export const maximumLineBytes = 64 * 1024 * 1024
 const newline = 10
 
 const utf8 = new TextDecoder()
+const exactUtf8 = new TextDecoder("utf-8", { fatal: true })
+
+/** What bytes that are no UTF-8 become in the text, and what a file may hold in its own right. */
+const replacement = "\ufffd"
 
 /** Whole lines, as the bytes they are and as text. */
 class Block {
@@ -37,21 +42,38 @@ class Block {
   }
 
   /** Takes at most `max` lines that are not empty, and for each the offset after it in the file. */
-  take(max: number, lines: Array<string>, ends: Array<number>): void {
+  take(max: number, lines: Array<Line>, ends: Array<number>): void {
     const { bytes, isNarrow, text } = this
     while (lines.length < max && this.textAt < text.length) {
       const found = text.indexOf("\n", this.textAt)
       const end = found < 0 ? text.length : found
       const line = text.slice(this.textAt, end).trim()
+      const from = this.byteAt
       this.textAt = end + 1
       // The byte of a newline is part of no other character: there are as many in the bytes as in the text.
       this.byteAt = found < 0 ? bytes.length : (isNarrow ? found : bytes.indexOf(newline, this.byteAt)) + 1
       if (line === "") continue
-      lines.push(line)
+      lines.push(line.includes(replacement) ? this.checked(line, from) : line)
       ends.push(this.start + this.byteAt)
     }
   }
+
+  /** The line that ends here, as its own bytes if they are no UTF-8: its text would have lost what they were. */
+  private checked(line: string, from: number): Line {
+    const end = this.bytes[this.byteAt - 1] === newline ? this.byteAt - 1 : this.byteAt
+    const bytes = this.bytes.subarray(from, end)
+    try {
+      exactUtf8.decode(bytes)
+      return line
+    } catch {
+      // Bytes have this form, which is an object.
+      return toJson(Uint8Array.from(bytes), undefined) as Schema.JsonObject
+    }
+  }
 }
+
+/** A line as text; where it is none, its bytes in a form that every file of dead letters can hold. */
+type Line = string | Schema.JsonObject
 
 /** Gathers bytes into blocks that end where a line ends, so that no character is ever split. */
 class LineCutter {
@@ -129,7 +151,7 @@ export const read = <A>(
     })
     return {
       pull: Effect.fnUntraced(function*(max) {
-        const lines: Array<string> = []
+        const lines: Array<Line> = []
         const ends: Array<number> = []
         for (;;) {
           block?.take(max, lines, ends)
@@ -137,12 +159,25 @@ export const read = <A>(
           if (ended) return undefined
           yield* fill
         }
-        return decoded(lines, (line) => decode(JSON.parse(line)), (taken) => ends[taken - 1]!, plainer)
+        return decoded(
+          lines,
+          (line) => decode(typeof line === "string" ? JSON.parse(line) : refused()),
+          (taken) => ends[taken - 1]!,
+          plainer
+        )
       })
     }
   })
 
+const refused = (): never => {
+  throw new Error("The line is not UTF-8")
+}
+
 const goTo = Effect.fnUntraced(function*(file: FileSystem.File, path: string, start: number) {
+  if (!Number.isSafeInteger(start)) {
+    const cause = new Error(`a checkpoint says that it was read to byte ${start}, which is no place in a file`)
+    return yield* new FileError({ path, operation: "go on reading", cause })
+  }
   const { size } = yield* at(path, "look at")(file.stat)
   if (size < BigInt(start)) {
     const cause = new Error(`it ends at byte ${size}, but was read to byte ${start} before: it is not the same file`)

@@ -2,18 +2,20 @@
  * Lines of JSON in a file, with a sidecar beside it that says which epoch wrote it last and how long it was then.
  *
  * What lies beyond that length was never applied: a crash came between the rows and the sidecar. The sidecar is replaced
- * as a whole, after the rows are on the disk.
+ * as a whole, after the rows are on the disk. `fileOwner.ts` keeps those out who have been taken over.
  */
 import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import type { PlatformError } from "effect/PlatformError"
 import * as Schema from "effect/Schema"
+import type { Scope } from "effect/Scope"
 import type { Application, EpochOpening, EpochWriter, Marker, Opening, SinkPosition, Writer } from "../../Sink.ts"
 import { hashKey } from "../state/keyIdentity.ts"
 import { at, FileError, refusal } from "./FileError.ts"
+import { FileOwner, type Overtaken, withoutOwners } from "./fileOwner.ts"
+import { contentOf, folderOf, makeFolders, sizeOf, syncFolder } from "./files.ts"
 import { encodeLines } from "./ndjsonFile.ts"
-import { hasMoved, isSame } from "./SinkFenced.ts"
+import { hasMoved, isSame, type SinkFenced } from "./SinkFenced.ts"
 
 /** How many earlier epochs a file can be taken back to. */
 const keptEpochs = 16
@@ -58,11 +60,13 @@ export const open = (path: string, encode: Encode) =>
 /** Rows that are written at once belong to no epoch, so that the sidecar would tell less than the truth. */
 const leaveEpochs = Effect.fnUntraced(function*(fileSystem: FileSystem.FileSystem, path: string, replaced: boolean) {
   const sidecar = sidecarOf(path)
+  yield* withoutOwners(fileSystem, path)
   const bytes = yield* contentOf(fileSystem, sidecar)
   if (bytes === undefined) return
   if (!replaced) {
     const { length } = yield* decodeSidecar(path, bytes)
-    yield* cutAt(fileSystem, path, length)
+    const size = yield* sizeOf(fileSystem, path)
+    if (size !== undefined && size > length) yield* at(path, "truncate")(fileSystem.truncate(path, length))
   }
   yield* at(sidecar, "remove")(fileSystem.remove(sidecar))
 })
@@ -71,11 +75,17 @@ const leaveEpochs = Effect.fnUntraced(function*(fileSystem: FileSystem.FileSyste
 // rows by epoch
 // ---------------------------------------------------------------------------------------------------------------------
 
-export const openEpochs = (path: string, encode: Encode) => (opening: EpochOpening) =>
-  Effect.map(FileSystem.FileSystem, (fileSystem): EpochWriter<unknown, FileError> & {
-    readonly position: SinkPosition<FileError>
-  } => {
-    const file = new EpochFile(fileSystem, path, opening)
+export const openEpochs = (path: string, encode: Encode) => (opening: EpochOpening) => {
+  // Who opens the sink again is the same owner still, and writes on where a failure has left the file.
+  let owner: FileOwner | undefined
+  return Effect.gen(function*(): Effect.fn.Return<
+    EpochWriter<unknown, FileError> & { readonly position: SinkPosition<FileError> },
+    never,
+    FileSystem.FileSystem | Scope
+  > {
+    const fileSystem = yield* FileSystem.FileSystem
+    const file = new EpochFile(fileSystem, path, opening, owner ??= new FileOwner(fileSystem, path))
+    yield* Effect.addFinalizer(() => file.leave)
     return {
       prepare: (rows) => ({ bytes: bytesOf(rows, encode) }),
       // Node goes on with what it was asked for: after an interruption it could replace the sidecar of a later attempt.
@@ -89,65 +99,107 @@ export const openEpochs = (path: string, encode: Encode) => (opening: EpochOpeni
       }
     }
   })
+}
 
 /** Each operation reads the sidecar again: it is the only thing that all writers of the file share. */
 class EpochFile {
   private readonly fileSystem: FileSystem.FileSystem
   private readonly path: string
   private readonly opening: EpochOpening
+  private readonly owner: FileOwner
+  /** Where the file stood when this writer saw it last. */
+  private seen: Marker | undefined
+  /** An operation has begun, and not come to its end. */
+  private isAtWork = false
 
-  constructor(fileSystem: FileSystem.FileSystem, path: string, opening: EpochOpening) {
+  constructor(fileSystem: FileSystem.FileSystem, path: string, opening: EpochOpening, owner: FileOwner) {
     this.fileSystem = fileSystem
     this.path = path
     this.opening = opening
+    this.owner = owner
   }
 
-  readonly recover = Effect.fnUntraced(function*(this: EpochFile) {
-    const found = yield* this.standing()
-    if (found === undefined) return undefined
-    yield* cutAt(this.fileSystem, this.path, found.length)
-    return markerOf(found)
-  })
+  /** After a failure the file stays with its owner, who will be back. */
+  get leave(): Effect.Effect<void> {
+    return Effect.suspend(() => this.isAtWork ? Effect.void : this.owner.leave)
+  }
 
-  readonly apply = Effect.fnUntraced(function*(this: EpochFile, { after, marker, prepared }: Application) {
-    const found = yield* this.standing()
-    const moved = hasMoved(this.opening.sink, found, after, marker)
-    if (typeof moved !== "boolean") return yield* moved
-    if (moved) return
-    // What stands where another epoch ended stands somewhere.
-    const { history, length, ...last } = found!
-    const written = prepared.reduce((sum, { bytes }) => sum + bytes.length, 0)
-    yield* this.append(length, prepared)
-    const earlier = [...history, { ...markerOf(last), length }].slice(-keptEpochs)
-    yield* this.replaceSidecar({ ...this.opening, ...marker, length: length + written, history: earlier })
-  })
+  recover(): Effect.Effect<Marker | undefined, FileError> {
+    return this.inTurn(Effect.gen({ self: this }, function*() {
+      const found = yield* this.standing()
+      if (found === undefined) return undefined
+      yield* this.owner.take(found.writer)
+      const size = yield* sizeOf(this.fileSystem, this.path)
+      // A file that ends before its length is for the next application to refuse.
+      const isShorter = size === undefined || size < found.length
+      if (!isShorter && (size > found.length || this.owner.mustReplace)) yield* this.append(found.length, [])
+      this.seen = markerOf(found)
+      return this.seen
+    }))
+  }
+
+  apply({ after, marker, prepared }: Application): Effect.Effect<void, FileError | SinkFenced> {
+    return this.inTurn(Effect.gen({ self: this }, function*() {
+      const found = yield* this.standing()
+      const moved = hasMoved(this.opening.sink, found, after, marker)
+      if (typeof moved !== "boolean") return yield* moved
+      this.seen = markerOf(found!)
+      if (moved) return
+      // What stands where another epoch ended stands somewhere.
+      const { history, length, ...last } = found!
+      yield* this.owner.take(last.writer)
+      const written = prepared.reduce((sum, { bytes }) => sum + bytes.length, 0)
+      yield* this.append(length, prepared)
+      const earlier = [...history, { ...markerOf(last), length }].slice(-keptEpochs)
+      yield* this.replaceSidecar({ ...this.opening, ...marker, length: length + written, history: earlier })
+      this.seen = marker
+    }))
+  }
 
   /** The sidecar first: whatever the file holds then lies beyond its length. */
-  readonly begin = Effect.fnUntraced(function*(this: EpochFile, marker: Marker, from: Marker | undefined) {
-    yield* makeFolders(this.fileSystem, this.path)
-    const moved = hasMoved(this.opening.sink, yield* this.standing(), from, marker)
-    if (typeof moved !== "boolean") return yield* moved
-    if (!moved) yield* this.replaceSidecar({ ...this.opening, ...marker, length: 0, history: [] })
-    yield* this.append(0, [])
-  })
+  begin(marker: Marker, from: Marker | undefined): Effect.Effect<void, FileError | SinkFenced> {
+    return this.inTurn(Effect.gen({ self: this }, function*() {
+      yield* makeFolders(this.fileSystem, this.path)
+      const found = yield* this.standing()
+      const moved = hasMoved(this.opening.sink, found, from, marker)
+      if (typeof moved !== "boolean") return yield* moved
+      yield* this.owner.take(found?.writer)
+      if (!moved) yield* this.replaceSidecar({ ...this.opening, ...marker, length: 0, history: [] })
+      yield* this.append(0, [])
+      this.seen = marker
+    }))
+  }
 
   readonly knows = Effect.fnUntraced(function*(this: EpochFile, to: Marker) {
     const found = yield* this.standing()
     return found !== undefined && (isSame(found, to) || found.history.some((earlier) => isSame(earlier, to)))
   })
 
-  readonly rewind = Effect.fnUntraced(function*(this: EpochFile, to: Marker) {
-    const found = yield* this.standing()
-    if (found === undefined) return false
-    if (isSame(found, to)) return true
-    const place = found.history.findLastIndex((earlier) => isSame(earlier, to))
-    const target = found.history[place]
-    if (target === undefined) return false
-    yield* this.refuseShorter(target.length)
-    yield* this.replaceSidecar({ ...this.opening, ...target, history: found.history.slice(0, place) })
-    yield* this.append(target.length, [])
-    return true
-  })
+  rewind(to: Marker): Effect.Effect<boolean, FileError> {
+    return this.inTurn(Effect.gen({ self: this }, function*() {
+      const found = yield* this.standing()
+      if (found === undefined) return false
+      if (isSame(found, to)) return true
+      // What another run has applied since is not to be taken back by one that knows nothing of it.
+      if (!isSame(found, this.seen ??= markerOf(found))) return false
+      const place = found.history.findLastIndex((earlier) => isSame(earlier, to))
+      const target = found.history[place]
+      if (target === undefined) return false
+      yield* this.owner.take(found.writer)
+      yield* this.refuseShorter(target.length)
+      yield* this.replaceSidecar({ ...this.opening, ...target, history: found.history.slice(0, place) })
+      yield* this.append(target.length, [])
+      this.seen = to
+      return true
+    }))
+  }
+
+  private inTurn<A, E>(operation: Effect.Effect<A, E>): Effect.Effect<A, Exclude<E, Overtaken> | FileError> {
+    return Effect.suspend(() => {
+      this.isAtWork = true
+      return Effect.tap(this.owner.inTurn(operation), () => Effect.sync(() => void (this.isAtWork = false)))
+    })
+  }
 
   /** What the sidecar says, if it is there and ours. */
   private readonly standing = Effect.fnUntraced(function*(this: EpochFile) {
@@ -183,8 +235,13 @@ class EpochFile {
     function*(this: EpochFile, length: number, pieces: Application["prepared"]) {
       const size = yield* this.refuseShorter(length)
       const { path } = this
+      const isReplaced = this.owner.mustReplace
+      if (isReplaced) yield* this.owner.replaceFile(length)
       const file = yield* at(path, "open")(this.fileSystem.open(path, { flag: "a" }))
-      if (size !== undefined && size > length) yield* at(path, "truncate")(file.truncate(length))
+      // What is open now was in its place while this owner was in charge: nobody else takes it for theirs.
+      yield* this.owner.assure()
+      if (isReplaced && pieces.length === 0) return
+      if (!isReplaced && size !== undefined && size > length) yield* at(path, "truncate")(file.truncate(length))
       for (const { bytes } of pieces) yield* at(path, "write")(file.writeAll(bytes))
       yield* at(path, "sync")(file.sync)
       if (size === undefined) yield* syncFolder(this.fileSystem, folderOf(path))
@@ -192,20 +249,14 @@ class EpochFile {
     Effect.scoped
   )
 
-  private readonly replaceSidecar = Effect.fnUntraced(function*(this: EpochFile, content: Sidecar) {
-    const sidecar = sidecarOf(this.path)
-    const temporary = `${sidecar}.tmp`
-    yield* Effect.scoped(Effect.flatMap(
-      at(temporary, "open")(this.fileSystem.open(temporary, { flag: "w" })),
-      (file) =>
-        Effect.andThen(
-          at(temporary, "write")(file.writeAll(utf8.encode(encodeSidecar(content)))),
-          at(temporary, "sync")(file.sync)
-        )
-    ))
-    yield* at(sidecar, "replace")(this.fileSystem.rename(temporary, sidecar))
-    yield* syncFolder(this.fileSystem, folderOf(this.path))
-  })
+  private replaceSidecar(content: Omit<Sidecar, "writer">): Effect.Effect<void, FileError | Overtaken> {
+    return Effect.suspend(() =>
+      this.owner.replaceSidecar(
+        sidecarOf(this.path),
+        utf8.encode(encodeSidecar({ ...content, writer: this.owner.number }))
+      )
+    )
+  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -220,6 +271,8 @@ const sidecarFields = {
   job: Schema.String,
   sink: Schema.String,
   ...placeFields,
+  /** The number of the owner who wrote it; missing where there were none yet. */
+  writer: Schema.optionalKey(Natural),
   /** Where the file ended after earlier epochs, oldest first. */
   history: Schema.Array(Schema.Struct(placeFields))
 }
@@ -236,7 +289,7 @@ const sidecarOf = (path: string): string => `${path}.millrace.json`
 const markerOf = ({ digest, epoch, lineage }: Marker): Marker => ({ lineage, epoch, digest })
 
 /** A fixed order of fields, because the check is made over the text. */
-const checked = ({ digest, epoch, history, job, length, lineage, sink }: Sidecar) => ({
+const checked = ({ digest, epoch, history, job, length, lineage, sink, writer }: Sidecar) => ({
   format,
   job,
   sink,
@@ -244,6 +297,7 @@ const checked = ({ digest, epoch, history, job, length, lineage, sink }: Sidecar
   epoch,
   digest,
   length,
+  ...writer === undefined ? {} : { writer },
   history: history.map(({ digest, epoch, length, lineage }) => ({ lineage, epoch, digest, length }))
 })
 
@@ -269,53 +323,3 @@ const decodeSidecar = (path: string, bytes: Uint8Array): Effect.Effect<Sidecar, 
           + `Put back a copy of it, or remove it together with ${path} and start the job afresh`
       )
   })
-
-// ---------------------------------------------------------------------------------------------------------------------
-// files and folders
-// ---------------------------------------------------------------------------------------------------------------------
-
-const folderOf = (path: string): string => {
-  const folder = path.replace(/[/\\][^/\\]*$/, "")
-  return folder === path ? "." : folder === "" ? "/" : folder
-}
-
-const orMissing = <A>(effect: Effect.Effect<A, PlatformError>): Effect.Effect<A | undefined, PlatformError> =>
-  Effect.catchIf(effect, ({ reason }) => reason._tag === "NotFound", () => Effect.succeed(undefined))
-
-const contentOf = (fileSystem: FileSystem.FileSystem, path: string) =>
-  at(path, "read")(orMissing(fileSystem.readFile(path)))
-
-const sizeOf = (fileSystem: FileSystem.FileSystem, path: string) =>
-  at(path, "look at")(orMissing(Effect.map(fileSystem.stat(path), ({ size }) => Number(size))))
-
-/** Takes away what a crash has left beyond a length; a file that ends before it is for the next application to refuse. */
-const cutAt = Effect.fnUntraced(function*(fileSystem: FileSystem.FileSystem, path: string, length: number) {
-  const size = yield* sizeOf(fileSystem, path)
-  if (size !== undefined && size > length) yield* at(path, "truncate")(fileSystem.truncate(path, length))
-})
-
-/** Makes the folders on the way to a file, and each of them known to the one above on the disk. */
-const makeFolders = Effect.fnUntraced(function*(fileSystem: FileSystem.FileSystem, path: string) {
-  const missing: Array<string> = []
-  for (let folder = folderOf(path); folder !== "." && folder !== folderOf(folder); folder = folderOf(folder)) {
-    if (yield* at(folder, "look at")(fileSystem.exists(folder))) break
-    missing.push(folder)
-  }
-  const folder = folderOf(path)
-  if (folder !== ".") yield* at(folder, "make the folder")(fileSystem.makeDirectory(folder, { recursive: true }))
-  for (const made of missing.reverse()) yield* syncFolder(fileSystem, folderOf(made))
-})
-
-/** Makes the names in a folder outlive a loss of power. */
-const syncFolder = (fileSystem: FileSystem.FileSystem, folder: string): Effect.Effect<void, FileError> =>
-  Effect.scoped(Effect.gen(function*() {
-    const opened = yield* fileSystem.open(folder, { flag: "r" }).pipe(
-      // Windows opens no folders, and keeps their names by itself.
-      Effect.catchIf(
-        ({ reason }) => reason._tag === "BadResource" || reason._tag === "PermissionDenied",
-        () => Effect.succeed(undefined)
-      ),
-      at(folder, "open the folder")
-    )
-    if (opened !== undefined) yield* at(folder, "sync the folder")(opened.sync)
-  }))

@@ -93,6 +93,12 @@ export const decoded = <Raw, A>(
   return { rows, undecodable, positionAfter }
 }
 
-/** Turns anything thrown into one line that a person can read. */
-export const reasonOf = (cause: unknown): string =>
-  (cause instanceof Error ? cause.message : Cause.pretty(Cause.die(cause))).replaceAll(/\s*\n\s*/g, " ")
+/** Turns anything thrown into one line that a person can read, whatever it is: it must not throw for want of words. */
+export const reasonOf = (cause: unknown): string => {
+  try {
+    const text = cause instanceof Error ? String(cause.message) : Cause.pretty(Cause.die(cause))
+    return text.replaceAll(/\s*\n\s*/g, " ")
+  } catch {
+    return "something that cannot be shown was thrown"
+  }
+}

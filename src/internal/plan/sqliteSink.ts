@@ -1,27 +1,15 @@
 /** Rows of a SQLite table, and the markers of all sinks of a database in a table of their own. */
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
-import * as Schema from "effect/Schema"
-import type { Application, EpochOpening, EpochWriter, Marker, Opening, SinkPosition, Writer } from "../../Sink.ts"
-import { type Database, Sqlite, SqliteError, type Statement, type Unexpected } from "../../Sqlite.ts"
-import { hasMoved, SinkFenced } from "./SinkFenced.ts"
+import type { Statement } from "../../Database.ts"
+import type { EpochOpening, Opening, Writer } from "../../Sink.ts"
+import * as Sql from "../../Sqlite.ts"
+import { certain, type Column, columnsOf, epochWriter, jsonOf, type Layout, type Markers, quoted } from "./tableSink.ts"
 
-export interface Layout<A> {
-  readonly table: string
-  readonly key: ((row: A) => unknown) | string | ReadonlyArray<string> | undefined
-  readonly columns: Readonly<Record<string, (row: A) => unknown>> | undefined
-  readonly schema: Schema.Codec<A, unknown> | undefined
-  readonly onFresh: "append" | "replace"
-}
+export type { Layout }
 
 /** What a JSON array can hold for a column. */
 type Stored = string | number | boolean | null
-
-interface Column<A> {
-  readonly name: string
-  readonly isKey: boolean
-  readonly valueOf: (row: A) => Stored
-}
 
 const utf8 = new TextEncoder()
 
@@ -30,10 +18,11 @@ class TableWriter<A> {
   readonly create: Statement
   readonly empty: Statement
   private readonly insertion: string
-  private readonly columns: ReadonlyArray<Column<A>>
+  private readonly columns: ReadonlyArray<Column<A, Stored>>
 
   constructor(layout: Layout<A>) {
-    const columns = columnsOf(layout)
+    // The row as a whole is always JSON, also one that is a string: whoever reads the column need not guess.
+    const columns = columnsOf<A, Stored>(layout, { stored, whole: jsonOf })
     const table = quoted(layout.table)
     const keys = columns.filter(({ isKey }) => isKey).map(({ name }) => quoted(name))
     const names = columns.map(({ name }) => quoted(name))
@@ -57,40 +46,9 @@ class TableWriter<A> {
     return utf8.encode(JSON.stringify(rows.map((row) => this.columns.map(({ valueOf }) => valueOf(row)))))
   }
 
-  insert(rows: Uint8Array): Statement {
+  insert(rows: Uint8Array): Sql.Statement {
     return { sql: this.insertion, rows }
   }
-}
-
-/** The columns as they were given, or the whole row as JSON; and before them a column for a key that is none of them. */
-const columnsOf = <A>({ columns, key, schema }: Layout<A>): ReadonlyArray<Column<A>> => {
-  const keys = typeof key === "function" || key === undefined ? [] : typeof key === "string" ? [key] : key
-  const column = (name: string, isKey: boolean, get: (row: A) => unknown): Column<A> => ({
-    name,
-    isKey,
-    valueOf: (row) => {
-      const value = stored(name, get(row))
-      if (isKey && value === null) throw new TypeError(`The key "${name}" of a row is missing: give every row one`)
-      return value
-    }
-  })
-  const own = columns === undefined
-    ? [{ name: "value", isKey: false, valueOf: jsonBy(schema) }]
-    : Object.entries(columns).map(([name, get]) => column(name, keys.includes(name), get))
-  return typeof key === "function" ? [column("key", true, key), ...own] : own
-}
-
-/** Always JSON, also for a row that is a string: whoever reads the column need not guess. */
-const jsonBy = <A>(schema: Schema.Codec<A, unknown> | undefined): (row: A) => string => {
-  const encode = schema === undefined ? undefined : Schema.encodeUnknownSync(Schema.toCodecJson(schema))
-  return (row) => jsonOf(encode === undefined ? row : encode(row))
-}
-
-const jsonOf = (value: unknown): string => {
-  // Not a string for undefined, functions and symbols, whatever its type says.
-  const json: string | undefined = JSON.stringify(value)
-  if (json === undefined) throw new TypeError(`JSON has no form for ${String(value)}`)
-  return json
 }
 
 const stored = (column: string, value: unknown): Stored => {
@@ -120,8 +78,6 @@ const storedObject = (column: string, value: unknown): Stored => {
   return isText ? stored(column, JSON.parse(json)) : json
 }
 
-const quoted = (name: string): string => `"${name.replaceAll(`"`, `""`)}"`
-
 // ---------------------------------------------------------------------------------------------------------------------
 // markers
 // ---------------------------------------------------------------------------------------------------------------------
@@ -133,40 +89,26 @@ const createMarkers: Statement = {
     + "epoch INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (job, sink))"
 }
 
-const readMarker = ({ job, sink }: EpochOpening): Statement => ({
-  sql: `SELECT lineage, epoch, digest FROM ${markers} WHERE job = ? AND sink = ?`,
-  parameters: [job, sink]
+/** It changes nothing where the marker is not the one it moves from, and takes its transaction back with it. */
+const markersOf = ({ job, sink }: EpochOpening): Markers => ({
+  read: {
+    sql: `SELECT lineage, epoch, digest FROM ${markers} WHERE job = ? AND sink = ?`,
+    parameters: [job, sink]
+  },
+  move: (from, to) =>
+    from === undefined
+      ? {
+        sql: `INSERT INTO ${markers} (job, sink, lineage, epoch, digest) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+        parameters: [job, sink, to.lineage, to.epoch, to.digest],
+        changes: 1
+      }
+      : {
+        sql: `UPDATE ${markers} SET lineage = ?, epoch = ?, digest = ? `
+          + "WHERE job = ? AND sink = ? AND lineage = ? AND epoch = ?",
+        parameters: [to.lineage, to.epoch, to.digest, job, sink, from.lineage, from.epoch],
+        changes: 1
+      }
 })
-
-/** Changes nothing where the marker is not the one it moves from, and takes its transaction back with it. */
-const moveMarker = ({ job, sink }: EpochOpening, from: Marker | undefined, to: Marker): Statement =>
-  from === undefined
-    ? {
-      sql: `INSERT INTO ${markers} (job, sink, lineage, epoch, digest) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-      parameters: [job, sink, to.lineage, to.epoch, to.digest],
-      changes: 1
-    }
-    : {
-      sql: `UPDATE ${markers} SET lineage = ?, epoch = ?, digest = ? `
-        + "WHERE job = ? AND sink = ? AND lineage = ? AND epoch = ?",
-      parameters: [to.lineage, to.epoch, to.digest, job, sink, from.lineage, from.epoch],
-      changes: 1
-    }
-
-/** For statements that expect no number of changes. */
-const certain = <A>(effect: Effect.Effect<A, SqliteError | Unexpected>): Effect.Effect<A, SqliteError> =>
-  Effect.catchTag(effect, "Unexpected", (unexpected) => Effect.die(unexpected))
-
-const currentMarker = (database: Database, opening: EpochOpening): Effect.Effect<Marker | undefined, SqliteError> =>
-  database.transaction([readMarker(opening)]).pipe(
-    certain,
-    Effect.map(([rows]) => {
-      const row = rows?.[0]
-      return row === undefined
-        ? undefined
-        : { lineage: String(row["lineage"]), epoch: Number(row["epoch"]), digest: String(row["digest"]) }
-    })
-  )
 
 // ---------------------------------------------------------------------------------------------------------------------
 // the sink
@@ -174,16 +116,16 @@ const currentMarker = (database: Database, opening: EpochOpening): Effect.Effect
 
 export const open = <A>(layout: Layout<A>) =>
   Effect.fnUntraced(function*({ attempt, isFresh }: Opening) {
-    const database = yield* Sqlite
+    const database = yield* Sql.Sqlite
     const table = new TableWriter(layout)
     const isEmptied = isFresh && attempt === 1 && layout.onFresh === "replace"
     yield* certain(database.transaction([table.create, ...(isEmptied ? [table.empty] : [])]))
-    const writer: Writer<A, SqliteError> = {
+    const writer: Writer<A, Sql.SqliteError> = {
       write: (rows) =>
         Effect.try({
           try: () => table.encode(rows),
           catch: (cause) =>
-            new SqliteError({ path: database.path, operation: `write a row to table "${layout.table}"`, cause })
+            new Sql.SqliteError({ path: database.path, operation: `write a row to table "${layout.table}"`, cause })
         }).pipe(Effect.flatMap((bytes) => Effect.asVoid(certain(database.transaction([table.insert(bytes)])))))
     }
     return writer
@@ -191,37 +133,12 @@ export const open = <A>(layout: Layout<A>) =>
 
 export const openEpochs = <A>(layout: Layout<A>) =>
   Effect.fnUntraced(function*(opening: EpochOpening) {
-    const database = yield* Sqlite
+    const database = yield* Sql.Sqlite
     const table = new TableWriter(layout)
     yield* certain(database.transaction([table.create, createMarkers]))
-    /** A marker that does not move stands elsewhere, or there already: an answer was lost on the way. */
-    const move = (from: Marker | undefined, to: Marker, others: ReadonlyArray<Statement>) =>
-      database.transaction([moveMarker(opening, from, to), ...others]).pipe(
-        Effect.asVoid,
-        Effect.catchTag("Unexpected", (unexpected) =>
-          Effect.flatMap(currentMarker(database, opening), (found) => {
-            const moved = hasMoved(opening.sink, found, from, to)
-            if (moved instanceof SinkFenced) return Effect.fail(moved)
-            // It stands where it could have moved from: it is being moved to and fro.
-            return moved ? Effect.void : Effect.die(unexpected)
-          }))
-      )
-    const inserts = ({ prepared }: Application) => prepared.map(({ bytes }) => table.insert(bytes))
-    const writer: EpochWriter<A, SqliteError> & { readonly position: SinkPosition<SqliteError> } = {
-      prepare: (rows) => ({ bytes: table.encode(rows) }),
-      apply: (application) => move(application.after, application.marker, inserts(application)),
-      position: {
-        isVolatile: false,
-        current: currentMarker(database, opening),
-        begin: (marker, from) => move(from, marker, layout.onFresh === "replace" ? [table.empty] : [])
-      },
-      alongside: {
-        database,
-        statements: (application) => [
-          moveMarker(opening, application.after, application.marker),
-          ...inserts(application)
-        ]
-      }
-    }
-    return writer
+    return epochWriter(database, opening, markersOf(opening), {
+      encode: (rows: ReadonlyArray<A>) => table.encode(rows),
+      insert: (bytes) => table.insert(bytes),
+      begin: layout.onFresh === "replace" ? [table.empty] : []
+    })
   })

@@ -14,6 +14,22 @@ export class CheckpointStoreError
   }
 }
 
+export class AlongsideRefused
+  extends Schema.TaggedError<AlongsideRefused>("millrace/AlongsideRefused")("AlongsideRefused", {
+    job: Schema.String,
+    operation: Schema.String,
+    /** Which of the statements alongside, counted from 0. */
+    statement: Schema.Int,
+    cause: Schema.Defect()
+  })
+{
+  override get message() {
+    const reason = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `Job "${this.job}" could not ${this.operation} together with its sinks: statement ${this.statement} alongside `
+      + `was refused, and all was taken back. ${reason}`
+  }
+}
+
 export class Fenced extends Schema.TaggedError<Fenced>("millrace/Fenced")("Fenced", {
   job: Schema.String,
   /** What was refused. */

@@ -11,12 +11,14 @@ import * as Schedule from "effect/Schedule"
 import type { Scope } from "effect/Scope"
 import * as TxRef from "effect/TxRef"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
+import type { CheckpointRefused } from "../../FlowError.ts"
 import type { BufferStatus } from "../../JobStatus.ts"
 import type { Ambient } from "../../Source.ts"
 import { Stop } from "../machine/operator.ts"
 import type { RetryGate } from "../machine/retryGate.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Component, Exchange, Layout } from "../plan/layout.ts"
+import { reasonOf } from "../plan/readers.ts"
 import { type Channel, type Cursor, fill } from "./batch.ts"
 import type { ChannelCut } from "./carried.ts"
 import type { InputCut, PartCut } from "./encoding.ts"
@@ -24,6 +26,7 @@ import { waitUntil } from "./inlet.ts"
 import type { Inlets } from "./inlets.ts"
 import { type Destination, Output, type OutputOptions, type Producer, type Sealed } from "./outputs.ts"
 import type { OutChannel } from "./ports.ts"
+import { unrestorable } from "./recovery.ts"
 import { groupsOf } from "./routers.ts"
 import { type PartStanding, unstarted } from "./standing.ts"
 import { outChannelsOf, SourceFailed, Task, type TaskRecord } from "./task.ts"
@@ -395,6 +398,23 @@ const tryAgain = Effect.fnUntraced(function*(gate: RetryGate, retries: Map<Retry
   gate.giveUp()
 })
 
+/** What throws while a part is put together from a checkpoint is the checkpoint's fault, and no restart mends it. */
+const restored = (
+  environment: Environment,
+  component: Component,
+  destinations: ReadonlyArray<Destination>,
+  standing: PartStanding
+): Effect.Effect<Attempt, CheckpointRefused> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(new Attempt(environment, component, destinations, standing))
+    } catch (cause) {
+      const { epoch } = standing
+      if (epoch === undefined) return Effect.die(cause)
+      return Effect.fail(unrestorable(environment.job, epoch, reasonOf(cause)))
+    }
+  })
+
 /** Opens everything a part needs and runs it; all of it is closed in the end. */
 export const runAttempt = (
   environment: Environment,
@@ -409,7 +429,7 @@ export const runAttempt = (
     yield* environment.inlets.open(component, standing)
     const destinations: Array<Destination> = []
     for (const outlet of component.outlets) destinations.push(yield* environment.openOutlet(outlet, attempt))
-    const self = new Attempt(environment, component, destinations, standing)
+    const self = yield* restored(environment, component, destinations, standing)
     yield* started(self)
     yield* Effect.onError(self.run, () => lost)
   }))

@@ -9,15 +9,24 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as TxRef from "effect/TxRef"
-import type { CheckpointStore, Drop } from "../../CheckpointStore.ts"
+import type {
+  AlongsideRefused,
+  CheckpointStore,
+  CheckpointStoreError,
+  Commit,
+  Drop,
+  Fenced
+} from "../../CheckpointStore.ts"
+import type { Statement } from "../../Database.ts"
 import type { RowNotEncodable } from "../../FlowError.ts"
 import type { CheckpointStatus } from "../../JobStatus.ts"
 import type { Marker, Prepared } from "../../Sink.ts"
-import type { Statement } from "../../Sqlite.ts"
 import { packChunks } from "../checkpoint/chunks.ts"
+import type { Tables } from "../checkpoint/contents.ts"
 import { sha256Hex } from "../checkpoint/digest.ts"
 import { type BlobReference, encodeManifest, format, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
 import { SegmentWriter } from "../checkpoint/segment.ts"
@@ -25,7 +34,7 @@ import { Shelf } from "../checkpoint/shelf.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Applier, Pending } from "./applier.ts"
 import type { Attempt, AttemptCut } from "./component.ts"
-import { encodePart } from "./encoding.ts"
+import { encodeAbsent, encodePart } from "./encoding.ts"
 import { waitUntil } from "./inlet.ts"
 import { lettersOf } from "./outputs.ts"
 import type { Parts } from "./parts.ts"
@@ -38,7 +47,7 @@ const blobBytes = 1024 * 1024
 const smallBytes = 64 * 1024
 
 /** Segments after the base, at most: so many are played back on a restart. */
-const longestChain = 256
+export const longestChain = 256
 
 /** What the job was launched with, and what it goes on from. */
 export interface Launch {
@@ -58,6 +67,8 @@ export interface Launch {
   /** Epochs that the store keeps, and the blobs that each needs. */
   readonly kept: ReadonlyArray<Kept>
   readonly retain: number
+  /** Reads what tables held at the end of a chain. */
+  readonly tablesOf: (chain: ReadonlyArray<Link>) => Effect.Effect<Tables, unknown>
 }
 
 /** A committed epoch, what it needs, and whether somebody has given it a name. */
@@ -74,6 +85,16 @@ export type Ending = Manifest["state"]
 
 /** What one epoch wrote of the tables. */
 export type Link = Manifest["chain"][number]
+
+/** An epoch that is ready to be committed. */
+interface Composed {
+  readonly commit: Commit
+  readonly manifest: Manifest
+  readonly kept: ReadonlyArray<Kept>
+  /** What the store's own database applies in the same transaction. */
+  readonly joined: ReadonlySet<Pending>
+  readonly alongside: ReadonlyArray<readonly [Applier, Statement]>
+}
 
 export class Coordinator {
   /** How many epochs this run has committed. */
@@ -94,8 +115,9 @@ export class Coordinator {
   private lost: Effect.Effect<never, unknown> | undefined
   /** What the last epoch says that sinks are still to be given. */
   isOwing: boolean
+  /** The last epoch that was committed. */
+  head: number
   private epoch: number
-  private head: number
   private chain: ReadonlyArray<Link>
   private known: Array<PartEntry | undefined>
   private kept: ReadonlyArray<Kept>
@@ -180,7 +202,12 @@ export class Coordinator {
       const epoch = ++this.epoch
       const { appliers, launch, store } = this
       const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions } = launch
-      const isBase = this.isBaseDue(captures)
+      const absent = this.known.filter((entry) => entry !== undefined)
+        .filter(({ part }) => captures.every(({ cut }) => cut.part.part !== part))
+      const isDue = this.isBaseDue(captures)
+      // Where what the store has of absent parts cannot be read now, the chain goes on.
+      const held = isDue && absent.length > 0 ? yield* Effect.option(launch.tablesOf(this.chain)) : Option.none()
+      const isBase = isDue && (absent.length === 0 || Option.isSome(held))
 
       const shelf = new Shelf(epoch)
       const opaque: Array<unknown> | undefined = store.isDurable ? undefined : []
@@ -192,71 +219,79 @@ export class Coordinator {
         const entry = yield* encodePart(graph, part, isBase, { tables, flight, opaque })
         entries[part.part] = { ...entry, flight: shelf.add(`flight-${part.part}`, flight.finish(), opaque) }
       }
+      if (isBase && Option.isSome(held)) yield* encodeAbsent(absent, held.value, tables)
       const link: Link = { epoch, blobs: shelf.add("state", tables.finish()) }
       const chain = isBase ? [link] : [...this.chain, link]
 
       const pending = yield* this.applications(epoch, captures)
       const written = new Map(this.outputBlobs)
-      const joined: Array<Pending> = []
-      const alongside: Array<Statement> = []
-      for (const [applier, application] of pending) {
-        const join = store.database !== undefined && applier.pending.length === 0 ? applier.alongside : undefined
-        if (join !== undefined && join.database === store.database) {
-          alongside.push(...join.statements(application))
-          joined.push(application)
-        } else {
-          const { bytes, opaque } = packChunks(application.prepared)
-          written.set(application, shelf.add(`sink-${applier.sink}`, [bytes], opaque))
+      const compose = (isRefused: (applier: Applier) => boolean): Composed => {
+        const joined = new Set<Pending>()
+        const alongside: Array<readonly [Applier, Statement]> = []
+        for (const [applier, application] of pending) {
+          const join = applier.pending.length === 0 && !isRefused(applier) ? applier.alongside : undefined
+          if (join !== undefined && join.database === store.database) {
+            for (const statement of join.statements(application)) alongside.push([applier, statement])
+            joined.add(application)
+          } else if (!written.has(application)) {
+            const { bytes, opaque } = packChunks(application.prepared)
+            written.set(application, shelf.add(`sink-${applier.sink}`, [bytes], opaque))
+          }
         }
-      }
-
-      const sinks = Array.from(appliers.values(), (applier): Manifest["sinks"][number] => {
-        const application = pending.get(applier)
-        const isJoined = application !== undefined && joined.includes(application)
-        const waiting = [...applier.pending, ...application === undefined || isJoined ? [] : [application]]
+        const sinks = Array.from(appliers.values(), (applier): Manifest["sinks"][number] => {
+          const application = pending.get(applier)
+          const isJoined = application !== undefined && joined.has(application)
+          const waiting = [...applier.pending, ...application === undefined || isJoined ? [] : [application]]
+          return {
+            sink: applier.sink,
+            applied: isJoined ? application.marker : applier.applied,
+            pending: waiting.map((one) => ({
+              marker: one.marker,
+              after: one.after,
+              rows: one.rows,
+              blobs: written.get(one)!
+            }))
+          }
+        })
+        const manifest: Manifest = {
+          format,
+          job,
+          fingerprint,
+          lineage,
+          ...parent === undefined ? {} : { parent },
+          ...imported === undefined ? {} : { imported },
+          epoch,
+          attempt,
+          ...name === undefined ? {} : { name },
+          state,
+          partitions,
+          takenAt: began,
+          chain,
+          parts: entries.filter((entry) => entry !== undefined),
+          sinks
+        }
+        const { bytes, digest } = encodeManifest(manifest)
+        const own: Kept = { epoch, blobs: blobsOf(manifest), base: chain[0]!.epoch, isNamed: name !== undefined }
+        const { drop, kept } = this.retained([...this.kept, own])
         return {
-          sink: applier.sink,
-          applied: isJoined ? application.marker : applier.applied,
-          pending: waiting.map((one) => ({
-            marker: one.marker,
-            after: one.after,
-            rows: one.rows,
-            blobs: written.get(one)!
-          }))
+          joined,
+          alongside,
+          manifest,
+          kept,
+          commit: {
+            job,
+            attempt,
+            epoch,
+            previous: this.head,
+            digest,
+            manifest: bytes,
+            blobs: shelf.blobs.slice(),
+            drop,
+            alongside: alongside.map(([, statement]) => statement)
+          }
         }
-      })
-      const manifest: Manifest = {
-        format,
-        job,
-        fingerprint,
-        lineage,
-        ...parent === undefined ? {} : { parent },
-        ...imported === undefined ? {} : { imported },
-        epoch,
-        attempt,
-        ...name === undefined ? {} : { name },
-        state,
-        partitions,
-        takenAt: began,
-        chain,
-        parts: entries.filter((entry) => entry !== undefined),
-        sinks
       }
-      const { bytes, digest } = encodeManifest(manifest)
-      const own: Kept = { epoch, blobs: blobsOf(manifest), base: chain[0]!.epoch, isNamed: name !== undefined }
-      const { drop, kept } = this.retained([...this.kept, own])
-
-      yield* commitSurely(store, {
-        job,
-        attempt,
-        epoch,
-        previous: this.head,
-        digest,
-        manifest: bytes,
-        blobs: shelf.blobs,
-        drop,
-        alongside
-      })
+      const { commit, joined, kept, manifest } = yield* this.commit(compose)
 
       this.head = epoch
       this.chain = chain
@@ -266,12 +301,12 @@ export class Coordinator {
       this.committed++
       this.figures = {
         epoch,
-        bytes: shelf.blobs.reduce((sum, blob) => sum + blob.bytes.length, bytes.length),
+        bytes: commit.blobs.reduce((sum, blob) => sum + blob.bytes.length, commit.manifest.length),
         pauseMillis,
         durationMillis: (yield* Clock.currentTimeMillis) - began
       }
       for (const [applier, application] of pending) {
-        const isDone = joined.includes(application)
+        const isDone = joined.has(application)
         if (!isDone) this.outputBlobs.set(application, written.get(application)!)
         yield* Effect.suspend(() => {
           // At once, so that what is kept is counted once at every moment.
@@ -286,6 +321,30 @@ export class Coordinator {
       for (const { attempt, cut } of captures) yield* attempt.acknowledge(cut.part)
       yield* TxRef.update(this.epochs, (n) => n + 1)
       return epoch
+    })
+  }
+
+  /**
+   * Commits with all sinks that can join. One whose statements the database refuses is left out: it gets its rows from its
+   * applier, where its failure is its own and holds up nobody else.
+   */
+  private commit(
+    compose: (isRefused: (applier: Applier) => boolean) => Composed
+  ): Effect.Effect<Composed, CheckpointStoreError | Fenced | AlongsideRefused> {
+    return Effect.gen({ self: this }, function*() {
+      const refused = new Set<Applier>()
+      for (;;) {
+        const composed = compose((applier) => refused.has(applier))
+        const refusal = yield* commitSurely(this.store, composed.commit).pipe(
+          Effect.as(undefined),
+          Effect.catchTag("AlongsideRefused", Effect.succeed)
+        )
+        if (refusal === undefined) return composed
+        const applier = composed.alongside[refusal.statement]?.[0]
+        if (applier === undefined) return yield* refusal
+        refused.add(applier)
+        yield* Effect.logWarning(`Sink "${applier.sink}" cannot join epoch ${composed.commit.epoch}`, refusal)
+      }
     })
   }
 
@@ -329,14 +388,17 @@ export class Coordinator {
     })
   }
 
-  /** A base tells all; it needs every part. Otherwise only what was touched since the last picture is told. */
+  /** A base tells all. Otherwise only what was touched since the last picture is told. */
   private isBaseDue(captures: ReadonlyArray<Captured>): boolean {
-    if (this.chain.length === 0) return true
-    if (captures.length < this.parts.count) return false
+    const { length } = this.chain
+    if (length === 0) return true
+    // Parts that do not run, as one whose source takes long to open, have to be read from the store: for nothing but the
+    // bound, and where that fails, not again before as many segments have come.
+    if (captures.length < this.parts.count) return length % longestChain === 0
     const bytesOf = ({ blobs }: Link) => blobs.reduce((sum, { bytes }) => sum + bytes, 0)
     const [base, ...others] = this.chain
     const changes = others.reduce((sum, link) => sum + bytesOf(link), 0)
-    return this.committed === 0 || this.chain.length >= longestChain || changes > Math.max(bytesOf(base!), smallBytes)
+    return this.committed === 0 || length >= longestChain || changes > Math.max(bytesOf(base!), smallBytes)
   }
 
   /** What the epoch has for each sink. */

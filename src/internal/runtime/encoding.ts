@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import { RowNotEncodable } from "../../FlowError.ts"
+import type { Tables } from "../checkpoint/contents.ts"
 import type { PartEntry } from "../checkpoint/manifest.ts"
 import { NotEncodable } from "../checkpoint/plain.ts"
 import { listSection, rowsSection, sliceRows, tableSection } from "../checkpoint/sections.ts"
@@ -113,6 +114,24 @@ export const encodePart = Effect.fnUntraced(function*(
     }
   }
   return { part: cut.part, splits: cut.tasks.flatMap((task) => task.splits.map(entryOfSplit)), operators }
+})
+
+/** All of the tables of parts that do not run, as a chain of segments has them. */
+export const encodeAbsent = Effect.fnUntraced(function*(
+  parts: ReadonlyArray<PartEntry>,
+  held: Tables,
+  segment: SegmentWriter
+): Effect.fn.Return<void> {
+  for (const { machine, operator, partition } of parts.flatMap(({ operators }) => operators)) {
+    for (const id of machine?.tables ?? []) {
+      const { columns = [], keys = [] } = held.table(operator, partition, id) ?? {}
+      for (let from = 0; from === 0 || from < keys.length; from += sliceRows) {
+        const slice = <A>(column: ReadonlyArray<A>) => column.slice(from, from + sliceRows)
+        segment.add(tableSection({ operator, partition, id }, from === 0, slice(keys), columns.map(slice), []))
+        yield* Effect.yieldNow
+      }
+    }
+  }
 })
 
 const entryOfSplit = (

@@ -227,6 +227,8 @@ export class Engine {
     const { context, inlets, intake, layout, program, settings } = this
     const { graph } = program
     const most = settings.maxPendingBytes
+    // An attempt may fail before it has opened all sinks: those of a job that begins from nothing are then still to begin.
+    const hasBegun = new Set<number>()
     return {
       job: program.name,
       graph,
@@ -238,7 +240,11 @@ export class Engine {
       openOutlet: (outlet, attempt) => {
         const applier = appliers.get(outlet)
         if (applier !== undefined) return Effect.succeed(byEpoch(applier))
-        return Effect.map(openSink(graph.outlets[outlet]!.sink, { attempt, isFresh }, context), atOnce)
+        const opening = { attempt: hasBegun.has(outlet) ? attempt : 1, isFresh }
+        return Effect.map(openSink(graph.outlets[outlet]!.sink, opening, context), (writer) => {
+          hasBegun.add(outlet)
+          return atOnce(writer)
+        })
       },
       deadLetters,
       intake,

@@ -10,7 +10,6 @@ import type { BlobReference, Manifest } from "../checkpoint/manifest.ts"
 import type { Applier, Pending } from "./applier.ts"
 import { waitUntil } from "./inlet.ts"
 import type { Recovered } from "./recovery.ts"
-import { sound } from "./recovery.ts"
 
 /** By outlet; undefined is that of the dead letters. */
 export type Appliers = ReadonlyMap<number | undefined, Applier>
@@ -27,42 +26,32 @@ export const check = (appliers: Appliers, job: string, { sinks }: Checkpoint): E
     return applier.check(job, [entry.applied, ...entry.pending.map(({ marker }) => marker)])
   }, { discard: true })
 
-/** Opens all sinks for a job that begins from nothing. `fence` fails where another run has taken the job over. */
-export const begin = (
-  appliers: Appliers,
-  lineage: string,
-  epoch: number,
-  fence: Effect.Effect<void, unknown>
-): Effect.Effect<void, unknown> =>
-  Effect.forEach(appliers.values(), (applier) => applier.begin({ lineage, epoch, digest: "" }, fence), {
-    discard: true
-  })
+/** Opens all sinks for a job that begins from nothing. */
+export const begin = (appliers: Appliers, lineage: string, epoch: number): Effect.Effect<void, unknown> =>
+  Effect.forEach(appliers.values(), (applier) => applier.begin({ lineage, epoch, digest: "" }), { discard: true })
 
 /** Opens all sinks for a job that goes on. Answers with where what waits for them lies in the store. */
 export const resume = Effect.fnUntraced(function*(
   appliers: Appliers,
   job: string,
-  { blobs, manifest }: Pick<Recovered, "manifest" | "blobs">,
-  fence: Effect.Effect<void, unknown>
+  { blobs, manifest }: Pick<Recovered, "manifest" | "blobs">
 ): Effect.fn.Return<ReadonlyMap<Pending, ReadonlyArray<BlobReference>>, unknown> {
   const lying = new Map<Pending, ReadonlyArray<BlobReference>>()
   for (const applier of appliers.values()) {
     const entry: Manifest["sinks"][number] | undefined = manifest.sinks.find(({ sink }) => sink === applier.sink)
     if (entry === undefined) {
-      yield* applier.begin({ lineage: manifest.lineage, epoch: manifest.epoch, digest: "" }, fence)
+      yield* applier.begin({ lineage: manifest.lineage, epoch: manifest.epoch, digest: "" })
       continue
     }
     const pending: Array<Pending> = []
     for (const { after, blobs: references, marker, rows } of entry.pending) {
-      const prepared = yield* sound(() =>
-        references.flatMap(({ id }) => unpackChunks(blobs.get(id)!.bytes, blobs.get(id)!.opaque))
-      )
+      const prepared = references.flatMap(({ id }) => unpackChunks(blobs.get(id)!.bytes, blobs.get(id)!.opaque))
       const bytes = prepared.reduce((sum, one) => sum + one.bytes.length, 0)
       const one: Pending = { marker, after, prepared, rows, bytes }
       lying.set(one, references)
       pending.push(one)
     }
-    yield* applier.resume(job, entry.applied, pending, fence)
+    yield* applier.resume(job, entry.applied, pending)
   }
   return lying
 })

@@ -10,10 +10,20 @@ import * as TxRef from "effect/TxRef"
 import { SourceInvalid } from "../../FlowError.ts"
 import type { Chunk, Position, Reader, Undecodable } from "../../Source.ts"
 
+/** Stands among the rows of a queue, where nobody offered a record: event time has come so far. */
+export class Advance {
+  readonly eventTime: number
+  constructor(eventTime: number) {
+    this.eventTime = eventTime
+  }
+}
+
 /** Rows `from … to` of a chunk. */
 export interface View {
   readonly rows: ReadonlyArray<unknown>
   readonly undecodable: ReadonlyMap<number, Undecodable> | undefined
+  /** Some of the rows of the chunk are an `Advance`. */
+  readonly hasAdvances: boolean
   readonly from: number
   readonly to: number
 }
@@ -22,6 +32,7 @@ interface Piece {
   readonly chunk: Chunk<unknown>
   /** Number of its first row. */
   readonly start: number
+  hasAdvances?: boolean
 }
 
 export interface InletOptions {
@@ -121,10 +132,10 @@ export class Inlet {
 
   /** At least one row, at most `limit`, from one chunk; and the cursor after them. */
   view(cursor: number, limit: number): View {
-    const { chunk, start } = this.pieceAt(cursor)
+    const { chunk, hasAdvances = false, start } = this.pieceAt(cursor)
     const from = cursor - start
     const to = Math.min(chunk.rows.length, from + Math.min(limit, this.available(cursor)))
-    return { rows: chunk.rows, undecodable: chunk.undecodable, from, to }
+    return { rows: chunk.rows, undecodable: chunk.undecodable, hasAdvances, from, to }
   }
 
   /** The cursor after so many rows of the view from a cursor. */
@@ -162,15 +173,25 @@ export class Inlet {
     this.append({ rows: [row], positionAfter: (rows) => start + rows })
   }
 
+  /** What a record is to a queue, but none: it is numbered, read again and kept in a checkpoint like one. */
+  pushAdvance(eventTime: number): void {
+    this.push(new Advance(eventTime))
+    this.pieces.at(-1)!.hasAdvances = true
+  }
+
   /** Drops the first row that nobody has read: those behind it move up. What was read stays for a restart. */
   dropOldest(): void {
-    this.dropped++
-    if (this.fill === 0) return
+    if (this.fill === 0) {
+      this.dropped++
+      return
+    }
     const at = this.pieces.indexOf(this.pieceAt(this.reached))
-    const { chunk, start } = this.pieces[at]!
-    ;(chunk.rows as Array<unknown>).splice(this.reached - start, 1)
+    const piece = this.pieces[at]!
+    const { chunk, start } = piece
+    const [gone] = (chunk.rows as Array<unknown>).splice(this.reached - start, 1)
+    if (!(gone instanceof Advance)) this.dropped++
     const behind = this.pieces.slice(at + 1).map((piece) => ({ ...piece, start: piece.start - 1 }))
-    this.pieces.splice(at, Infinity, ...(chunk.rows.length === 0 ? [] : [{ chunk, start }]), ...behind)
+    this.pieces.splice(at, Infinity, ...(chunk.rows.length === 0 ? [] : [piece]), ...behind)
     this.end--
   }
 
@@ -213,7 +234,7 @@ export class Inlet {
 
   /** Goes on where an earlier run of the job has left off: rows are numbered from there. */
   startAt(cursor: number): void {
-    this.pieces = this.pieces.map(({ chunk, start }) => ({ chunk, start: start + cursor }))
+    this.pieces = this.pieces.map((piece) => ({ ...piece, start: piece.start + cursor }))
     this.end += cursor
     this.base = cursor
     this.reached = this.consumed = this.acknowledged = cursor

@@ -13,7 +13,13 @@ import { atEpoch, type Checkpoint } from "../../Checkpoint.ts"
 import { CheckpointStore } from "../../CheckpointStore.ts"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
 import { edgeOf, type Flow, type Trait } from "../../Flow.ts"
-import { type BufferFull, type InvalidKey, JobNotRunning, OperatorUnknown } from "../../FlowError.ts"
+import {
+  type BufferFull,
+  type InvalidKey,
+  JobNotRunning,
+  OperatorUnknown,
+  type SourceInvalid
+} from "../../FlowError.ts"
 import * as FlowMetrics from "../../FlowMetrics.ts"
 import type { JobStatus } from "../../JobStatus.ts"
 import type { Sink } from "../../Sink.ts"
@@ -23,7 +29,7 @@ import type { Graph } from "../plan/graph.ts"
 import type { Node } from "../plan/node.ts"
 import { type Identity, keyIdentity } from "../state/keyIdentity.ts"
 import { Engine } from "./engine.ts"
-import { offer } from "./offers.ts"
+import { advance, offer } from "./offers.ts"
 import { partitionOf } from "./routers.ts"
 import { ambient } from "./surroundings.ts"
 
@@ -60,6 +66,10 @@ export interface RunningJob {
     source: QueueSource<unknown>,
     values: Iterable<unknown>
   ) => Effect.Effect<void, BufferFull | JobNotRunning>
+  readonly advanceEventTime: (
+    source: QueueSource<unknown>,
+    eventTime: number
+  ) => Effect.Effect<void, BufferFull | JobNotRunning | SourceInvalid>
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
   readonly stop: Effect.Effect<void, unknown>
@@ -180,6 +190,7 @@ export const launch: (
       status: Effect.sync(() => engine.status),
       push: (source, value) => offer(name, graph, inlets, () => engine.state, source, [value]),
       pushAll: (source, values) => offer(name, graph, inlets, () => engine.state, source, values),
+      advanceEventTime: (source, eventTime) => advance(name, graph, inlets, () => engine.state, source, eventTime),
       pause,
       resume: openIntake,
       stop,

@@ -226,12 +226,13 @@ export const nodeFileSystem: FileSystem.FileSystem = FileSystem.make({
       call("readDirectoryEntries", path, (node) => node.readdir(path, { withFileTypes: true })),
       (entries) => entries.map((entry) => ({ name: entry.name, type: typeOf(entry) }))
     ),
+  // Where the file system can, the copy shares its blocks with the original.
+  copyFile: (from, to) => call("copyFile", from, (node) => node.copyFile(from, to, node.constants.COPYFILE_FICLONE)),
   rename: (oldPath, newPath) => call("rename", oldPath, (node) => node.rename(oldPath, newPath)),
   remove: (path, options) => call("remove", path, (node) => node.rm(path, options)),
   chmod: refuse("chmod"),
   chown: refuse("chown"),
   copy: refuse("copy"),
-  copyFile: refuse("copyFile"),
   link: refuse("link"),
   makeTempDirectory: refuse("makeTempDirectory"),
   makeTempDirectoryScoped: refuse("makeTempDirectoryScoped"),

@@ -1,7 +1,7 @@
 /** How the application's records get into a queue. */
 import * as Effect from "effect/Effect"
 import * as TxRef from "effect/TxRef"
-import { BufferFull, JobNotRunning } from "../../FlowError.ts"
+import { BufferFull, JobNotRunning, SourceInvalid } from "../../FlowError.ts"
 import type { Overflow, QueueSource } from "../../Source.ts"
 import type { Graph } from "../plan/graph.ts"
 import { awaitRoom, type Inlet, waitUntil } from "./inlet.ts"
@@ -32,8 +32,54 @@ export const offer = (
   }
   const inlet = inlets.queue(operator.label)
   const entrance: Entrance = { job, source: operator.label, inlet, onFull: source.body.onFull, state }
-  const all = Effect.forEach(values, (value, accepted) => offerOne(entrance, value, accepted), { discard: true })
-  const offered = Effect.ensuring(all, inlet.announce)
+  const all = Effect.forEach(
+    values,
+    (value, accepted) =>
+      offerOne(
+        entrance,
+        accepted,
+        () => inlet.push(value),
+        source.body.onFull === "drop-oldest" ? () => inlet.dropOldest() : () => void inlet.dropped++
+      ),
+    { discard: true }
+  )
+  return kept(entrance, source, all)
+}
+
+/** Says, between two records, how far event time has come: no record at or before it will be offered any more. */
+export const advance = (
+  job: string,
+  graph: Graph,
+  inlets: Inlets,
+  state: () => string,
+  source: QueueSource<unknown>,
+  eventTime: number
+): Effect.Effect<void, BufferFull | JobNotRunning | SourceInvalid> => {
+  const operator = graph.operators.find(({ node }) => node._tag === "Source" && node.source === source)
+  if (operator === undefined) {
+    return Effect.fail(new JobNotRunning({ job, state: `not reading from "${source.description}"` }))
+  }
+  const refuse = (problem: string, remedy: string) =>
+    Effect.fail(new SourceInvalid({ source: operator.label, split: "0", problem, remedy }))
+  if (!Number.isSafeInteger(eventTime)) {
+    return refuse(`was told that event time is ${eventTime}`, "give whole epoch milliseconds")
+  }
+  if (operator.node._tag !== "Source" || operator.node.watermark === undefined) {
+    return refuse("is read without event time", "give Flow.from { time, watermark }")
+  }
+  const inlet = inlets.queue(operator.label)
+  const entrance: Entrance = { job, source: operator.label, inlet, onFull: source.body.onFull, state }
+  // It never takes the place of a record: in a full queue that drops, it is the one that is dropped.
+  return kept(entrance, source, offerOne(entrance, 0, () => inlet.pushAdvance(eventTime), undefined))
+}
+
+/** Tells the job of what was offered, and waits for a checkpoint if the queue is one that does. */
+const kept = (
+  entrance: Entrance,
+  source: QueueSource<unknown>,
+  all: Effect.Effect<void, BufferFull | JobNotRunning>
+): Effect.Effect<void, BufferFull | JobNotRunning> => {
+  const offered = Effect.ensuring(all, entrance.inlet.announce)
   return source.body.durable ? Effect.andThen(offered, awaitCheckpoint(entrance)) : offered
 }
 
@@ -54,30 +100,32 @@ const awaitCheckpoint = ({ inlet, job, state }: Entrance): Effect.Effect<void, J
 
 const offerOne = (
   entrance: Entrance,
-  value: unknown,
-  accepted: number
+  accepted: number,
+  push: () => void,
+  /** Makes a place in a queue that drops the oldest, or counts what is dropped. */
+  drop: (() => void) | undefined
 ): Effect.Effect<void, BufferFull | JobNotRunning> =>
   Effect.suspend((): Effect.Effect<void, BufferFull | JobNotRunning> => {
     const { inlet, job, onFull, source, state } = entrance
     if (inlet.isClosed) return Effect.fail(new JobNotRunning({ job, state: state() }))
     if (inlet.fill < inlet.capacity) {
-      inlet.push(value)
+      push()
       return Effect.void
     }
     switch (onFull) {
       case "fail":
         return Effect.fail(new BufferFull({ source, capacity: inlet.capacity, accepted }))
       case "drop-newest":
-        inlet.dropped++
+        drop?.()
         return Effect.void
       case "drop-oldest":
-        inlet.dropOldest()
-        inlet.push(value)
+        drop?.()
+        if (drop !== undefined) push()
         return Effect.void
       case "suspend":
         return inlet.announce.pipe(
           Effect.andThen(awaitRoom(inlet)),
-          Effect.andThen(offerOne(entrance, value, accepted))
+          Effect.andThen(offerOne(entrance, accepted, push, drop))
         )
     }
   })

@@ -4,12 +4,14 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { Blob, CheckpointStore, CheckpointStoreError } from "../../CheckpointStore.ts"
 import { CheckpointRefused } from "../../FlowError.ts"
+import { unpackChunks } from "../checkpoint/chunks.ts"
 import { readFlight, Tables } from "../checkpoint/contents.ts"
 import { crcOf } from "../checkpoint/digest.ts"
 import { Malformed } from "../checkpoint/malformed.ts"
 import { type BlobReference, decodeManifest, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
 import { blobsOf, type Kept, type Link } from "./coordinator.ts"
 import type { PartContents } from "./standing.ts"
+import { type PieceNames, withStrays } from "./strays.ts"
 
 type Store = CheckpointStore["Service"]
 
@@ -78,15 +80,33 @@ export const partContents = (
   }
 }
 
-/** Runs a reader of bytes from outside: what it throws is that they are malformed. */
+/**
+ * Runs a reader of bytes from outside: whatever it throws, a full stack included, is that they are malformed. Bytes with
+ * the right checksums may still have been made by somebody else.
+ */
 export const sound = <A>(read: () => A): Effect.Effect<A, Malformed> =>
   Effect.suspend(() => {
     try {
       return Effect.succeed(read())
     } catch (cause) {
-      return cause instanceof Malformed ? Effect.fail(cause) : Effect.die(cause)
+      return Effect.fail(malformedBy(cause))
     }
   })
+
+/** What was read as a checkpoint does not make a job: somebody has written it by hand, or another program. */
+export const unrestorable = (job: string, epoch: number, problem: string): CheckpointRefused =>
+  new CheckpointRefused({
+    job,
+    epoch,
+    problem: `the job cannot go on from what it says: ${problem}`,
+    remedy: "Run the program that wrote it, bring its store back from a copy, "
+      + "or begin anew with { start: \"afresh\" }"
+  })
+
+const malformedBy = (cause: unknown): Malformed =>
+  cause instanceof Malformed
+    ? cause
+    : new Malformed(cause instanceof Error ? cause.message : String(cause), { cause })
 
 /** The manifest of an epoch, or what is wrong with it. That a store cannot answer now says nothing of what it holds. */
 export const readManifest = (
@@ -128,6 +148,11 @@ const readContents = Effect.fnUntraced(function*(
   for (const reference of [...manifest.parts.flatMap(({ flight }) => flight), ...pendingBlobs(manifest)]) {
     blobs.set(reference.id, yield* readBlob(store, job, reference))
   }
+  // Read once for nothing: what cannot be read is found out while there still is an older epoch to turn to.
+  yield* sound(() => {
+    for (const { id } of manifest.parts.flatMap(({ flight }) => flight)) readFlight(blobs.get(id)!.bytes, undefined)
+    for (const { id } of pendingBlobs(manifest)) unpackChunks(blobs.get(id)!.bytes, undefined)
+  })
   return { manifest, tables, blobs }
 })
 
@@ -139,15 +164,18 @@ export const recover = Effect.fnUntraced(function*(
   store: Store,
   job: string,
   fingerprint: string,
-  isAfresh: boolean
+  isAfresh: boolean,
+  pieces: PieceNames
 ): Effect.fn.Return<Recovery, CheckpointStoreError | CheckpointRefused> {
   const committed = yield* store.list(job)
   const kept: Array<Kept> = []
+  const damaged = new Set<number>()
   let from: Recovered | undefined
   let newest: Malformed | undefined
   let hasBegun = false
   for (const [i, { epoch }] of committed.entries()) {
     const manifest = yield* readManifest(store, job, epoch)
+    if (manifest instanceof Malformed) damaged.add(epoch)
     // What is damaged stands for no base, or it would take the place of one that could be used.
     kept.push(
       manifest instanceof Malformed
@@ -198,7 +226,7 @@ export const recover = Effect.fnUntraced(function*(
         "Run the program that wrote it, give the changed job another name, or begin anew with { start: \"afresh\" }"
     })
   }
-  return { head, kept, from }
+  return { head, kept: yield* withStrays(store, job, kept, damaged, pieces), from }
 })
 
 /** Stores that check what they read say so in their own words. */

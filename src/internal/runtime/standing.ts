@@ -24,6 +24,8 @@ export interface PartContents {
 
 /** What a part goes on from. */
 export interface PartStanding {
+  /** Of the checkpoint; undefined where the part begins from nothing. */
+  readonly epoch: number | undefined
   readonly carried: (operators: ReadonlyArray<number>, partition: number) => ReadonlyArray<Carried>
   readonly task: (partition: number) => TaskStanding
   readonly split: (source: string, split: string) => SplitStanding | undefined
@@ -34,6 +36,7 @@ export interface PartStanding {
 
 /** From nothing. */
 export const unstarted: PartStanding = {
+  epoch: undefined,
   carried: () => [],
   task: () => ({
     split: () => undefined,
@@ -51,6 +54,7 @@ export const unstarted: PartStanding = {
 export const standingOf = (
   graph: Graph,
   partitions: number,
+  epoch: number,
   { entry, flights, lists, table }: PartContents
 ): PartStanding => {
   const split = (source: string, name: string): SplitStanding | undefined => {
@@ -126,6 +130,7 @@ export const standingOf = (
   }
 
   return {
+    epoch,
     split,
     task,
     carried: (operators, partition) =>

@@ -19,7 +19,17 @@ import { importValue } from "./importing.ts"
 import type { Program, Settings } from "./job.ts"
 import type { Parts } from "./parts.ts"
 import { commitSurely, patient } from "./patience.ts"
-import { newLineage, partContents, readBlob, readManifest, readTables, recover, type Recovered } from "./recovery.ts"
+import {
+  newLineage,
+  partContents,
+  readBlob,
+  readManifest,
+  readTables,
+  recover,
+  type Recovered,
+  sound,
+  unrestorable
+} from "./recovery.ts"
 import { deadLetterCodec, type RowCodec, rowCodec } from "./rowCodec.ts"
 import { type PartStanding, standingOf, unstarted } from "./standing.ts"
 
@@ -146,6 +156,7 @@ export const start = Effect.fnUntraced(function*(
   const store = patient(hasty)
   const fingerprint = fingerprintOf(name, graph, deadLetters)
   const attempt = yield* store.acquire(name)
+  const inCharge = store.remove(name, attempt, { epochs: [], blobs: [] })
 
   const appliers = new Map<number | undefined, Applier>()
   const applier = (label: string, sink: Sink<never, unknown, unknown>, codec: RowCodec) =>
@@ -154,7 +165,8 @@ export const start = Effect.fnUntraced(function*(
       // The context holds what the sink asks for: the type of `Job.run` has seen to it.
       Effect.provideContext(sink.openEpochs!({ job: name, sink: label, codec }), context as never) as never,
       store.isDurable,
-      jobScope
+      jobScope,
+      inCharge
     )
   graph.outlets.forEach(({ byEpoch, name: label, port, sink }, outlet) => {
     if (byEpoch) appliers.set(outlet, applier(label, sink, rowCodec(graph, port)))
@@ -172,7 +184,10 @@ export const start = Effect.fnUntraced(function*(
     const [head] = yield* store.list(name)
     yield* importValue(hasty, { attempt, head: head?.epoch ?? 0, lineage: yield* newLineage }, value)
   }
-  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined)
+  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined, {
+    parts: parts.count,
+    sinks: Array.from(appliers.values(), ({ sink }) => sink)
+  })
   const { kept } = recovery
 
   // A job that begins anew opens its sinks first: one that cannot be opened leaves the store as it was. And before any of
@@ -198,13 +213,11 @@ export const start = Effect.fnUntraced(function*(
   if (!from.isHead) yield* refuseForgotten(name, graph, at.epoch)
   const isFinished = at.state === "finished"
   const isOwed = at.sinks.some(({ pending }) => pending.length > 0)
-  // To remove nothing is refused like anything else that a run does which has been taken over.
-  const fence = store.remove(name, attempt, { epochs: [], blobs: [] })
   const lying = isFresh
-    ? yield* Effect.as(epochSinks.begin(appliers, lineage, at.epoch, fence), new Map())
+    ? yield* Effect.as(epochSinks.begin(appliers, lineage, at.epoch), new Map())
     : isFinished && !isOwed
     ? new Map()
-    : yield* epochSinks.resume(appliers, name, from, fence)
+    : yield* epochSinks.resume(appliers, name, from)
 
   const coordinator = new Coordinator(
     // It is patient by itself, and looks at the store between two tries.
@@ -222,7 +235,8 @@ export const start = Effect.fnUntraced(function*(
       parts: at.parts,
       chain: at.chain,
       kept: recovery.from === undefined ? [...kept, { epoch: head, blobs: [], base: 0, isNamed: false }] : kept,
-      retain: settings.retain
+      retain: settings.retain,
+      tablesOf: (chain) => readTables(store, name, chain)
     },
     parts,
     appliers,
@@ -246,7 +260,13 @@ export const start = Effect.fnUntraced(function*(
       for (const reference of entry.flight) {
         if (!blobs.has(reference.id)) blobs.set(reference.id, yield* readBlob(store, name, reference))
       }
-      return standingOf(graph, settings.partitions, partContents(entry, tables, ({ id }) => blobs.get(id)!))
-    }))
+      const { head: epoch } = coordinator
+      return yield* sound(() =>
+        standingOf(graph, settings.partitions, epoch, partContents(entry, tables, ({ id }) => blobs.get(id)!))
+      )
+    })).pipe(Effect.catchIf(
+      (failure) => failure instanceof Malformed,
+      ({ message }) => Effect.fail(unrestorable(name, coordinator.head, message))
+    ))
   return { coordinator, appliers, isFresh, isFinished, standing }
 })

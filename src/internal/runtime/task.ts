@@ -5,7 +5,7 @@
 import type { DeadLetter } from "../../DeadLetter.ts"
 import type * as ErrorPolicy from "../../ErrorPolicy.ts"
 import { InvalidTimestamp, OperatorFailed, RecordUndecodable } from "../../FlowError.ts"
-import type { Position, Undecodable } from "../../Source.ts"
+import type { Position } from "../../Source.ts"
 import { type Counts, type Failure, type Host, settled, type Site, Stop } from "../machine/operator.ts"
 import { type GateCut, type GatePart, RetryGate } from "../machine/retryGate.ts"
 import type { OperatorCut, OperatorPart } from "../machine/windowing.ts"
@@ -22,7 +22,7 @@ import {
   type SplitInput,
   type Wiring
 } from "./chain.ts"
-import type { Inlet, View } from "./inlet.ts"
+import { Advance, type Inlet, type View } from "./inlet.ts"
 import type { Budget, OutChannel } from "./ports.ts"
 
 /** What one split has committed. */
@@ -259,9 +259,9 @@ export class Task {
     const { cursor, inlet } = input
     const view = inlet.view(cursor, limit)
     this.reading = input
-    const taken = (view.undecodable === undefined
+    const taken = (view.undecodable === undefined && !view.hasAdvances
       ? this.records(input, view)
-      : this.recordsAndOthers(input, view, view.undecodable)) - view.from
+      : this.recordsAndOthers(input, view)) - view.from
     this.reading = undefined
     input.cursor = inlet.after(cursor, taken)
     return taken
@@ -274,15 +274,13 @@ export class Task {
     return row
   }
 
-  private recordsAndOthers(
-    input: SplitInput,
-    { from, rows, to }: View,
-    undecodable: ReadonlyMap<number, Undecodable>
-  ): number {
+  private recordsAndOthers(input: SplitInput, { from, rows, to, undecodable }: View): number {
     let row = from
     for (; row < to && !this.isStopped(); row++) {
-      const refused = undecodable.get(row)
-      if (refused === undefined) this.fromSource(input, rows[row])
+      const value = rows[row]
+      const refused = undecodable?.get(row)
+      if (value instanceof Advance) this.move(input, value.eventTime)
+      else if (refused === undefined) this.fromSource(input, value)
       else {
         input.site.counts.in++
         const error = new RecordUndecodable({ source: input.node.name, reason: refused.reason })
@@ -427,7 +425,7 @@ export class Task {
           partition: this.partition,
           original: value,
           // One line, for logs and files.
-          reason: (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, "; "),
+          reason: wordsOf(error).replaceAll(/\s*\n\s*/g, "; "),
           timestamp: Number.isNaN(time) ? undefined : time,
           key: key === undefined ? undefined : encodedKey(key as Identity),
           // What a window fires has many origins.
@@ -520,6 +518,15 @@ export class Task {
     this.advancing = true
     const least = timed.reduce((least, { output }) => Math.min(least, output.current()), Infinity)
     for (const root of roots) if (least < root.current()) root.departed(least)
+  }
+}
+
+/** Anything can be thrown, also what has no words: that must not stop the job over a record that it can do without. */
+const wordsOf = (error: unknown): string => {
+  try {
+    return String(error instanceof Error ? error.message : error)
+  } catch {
+    return "something that cannot be shown was thrown"
   }
 }
 

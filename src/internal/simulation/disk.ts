@@ -58,7 +58,42 @@ const namesOf = (path: string): ReadonlyArray<string> => {
 const newFolder = (): Folder => ({ names: new Map(), synced: new Map() })
 
 export class FolderDisk {
-  private readonly root = newFolder()
+  private root = newFolder()
+
+  /** The same disk once more, with nothing in common; everything on it is synced. */
+  copy(): FolderDisk {
+    const copied = (node: File | Folder): File | Folder => {
+      if (!isFolder(node)) return { bytes: node.bytes, synced: node.bytes }
+      const names = new Map([...node.names].map(([name, child]) => [name, copied(child)] as const))
+      return { names, synced: new Map(names) }
+    }
+    const disk = new FolderDisk()
+    disk.root = copied(this.root) as Folder // which it is a copy of
+    return disk
+  }
+
+  /** The paths of all files, in order. */
+  get files(): ReadonlyArray<string> {
+    const within = (folder: Folder, path: string): ReadonlyArray<string> =>
+      [...folder.names].flatMap(([name, node]) =>
+        isFolder(node) ? within(node, `${path}/${name}`) : [`${path}/${name}`]
+      )
+    return within(this.root, "").toSorted()
+  }
+
+  bytes(path: string): Uint8Array {
+    const node = this.at(path)
+    if (node === undefined || isFolder(node)) throw new Error(`no file ${path}`)
+    return node.bytes
+  }
+
+  /** Puts bytes there, or takes the name away. The folder must be there. */
+  put(path: string, bytes: Uint8Array | undefined): void {
+    const [folder, name] = this.parent(path)
+    if (folder === undefined) throw new Error(`no folder for ${path}`)
+    if (bytes === undefined) folder.names.delete(name)
+    else folder.names.set(name, { bytes, synced: bytes })
+  }
 
   read(path: string): string | undefined {
     const node = this.at(path)
@@ -215,6 +250,13 @@ export class FolderDisk {
           folder.names.set(name, newFolder())
           return Effect.void
         }),
+    lstat: (path) => this.found("lstat", path, (node) => this.handle(node).stat),
+    copyFile: (from, to) =>
+      this.foundFile("copyFile", from, ({ bytes }) =>
+        this.within("copyFile", to, (folder, name) => {
+          folder.names.set(name, { bytes, synced: new Uint8Array() })
+          return Effect.void
+        })),
     rename: (from, to) =>
       this.found(
         "rename",

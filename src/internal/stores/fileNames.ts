@@ -24,6 +24,9 @@ export const jobFolder = (job: string, hash: Hash): string => `job-${named(job, 
 
 export const blobFile = (id: string, hash: Hash): string => `blob-${named(id, hash)}`
 
+/** The epoch that wrote a blob, where its id begins with it, as the ids of jobs do. */
+export const writtenBy = (name: string): number | undefined => parse(/^blob-([1-9]\d{0,14})\./, name)
+
 export const manifestFile = ({ attempt, digest, epoch }: Committed): string => `manifest-${epoch}-${attempt}-${digest}`
 
 export const isDigest = (text: string): boolean => /^[0-9a-f]{1,128}$/.test(text)

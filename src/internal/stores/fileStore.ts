@@ -46,6 +46,8 @@ interface Room {
 
 interface Picture extends Standing {
   readonly rooms: ReadonlyArray<Room>
+  /** Epochs that were committed and have no manifest that could be read, by their numbers. */
+  readonly lost: ReadonlyMap<number, Malformed>
 }
 
 const failedWith = (tag: "NotFound" | "AlreadyExists") => (error: unknown): boolean =>
@@ -55,6 +57,24 @@ const isRoom = (name: string): boolean => Name.isFollowing(name) || Name.isKept(
 
 const latestOf = (names: ReadonlyArray<string>): number =>
   names.reduce((latest, name) => Math.max(latest, Name.attemptOf(name) ?? 0), 0)
+
+/** Stands for what the name of a manifest would have said. No commit has this digest, so none is taken for it. */
+const unknown = (epoch: number): Committed => ({ epoch, attempt: 0, digest: "" })
+
+/**
+ * The number of an epoch that has lost its manifest: beyond the one that it follows, and as high as that of any piece that
+ * is with it, but never beyond an epoch that others follow, so that it is put in its place and nobody takes its number.
+ */
+const lostIn = ({ files, name }: Room, rooms: ReadonlyArray<Room>): number | undefined => {
+  const previous = Name.previousOf(name)
+  if (previous === undefined || files.some((file) => Name.committedOf(file) !== undefined)) return undefined
+  const next = rooms.reduce((next, room) => {
+    const other = Name.previousOf(room.name) ?? NaN
+    return other > previous ? Math.min(next, other) : next
+  }, Number.MAX_SAFE_INTEGER)
+  const written = files.reduce((latest, file) => Math.max(latest, Name.writtenBy(file) ?? 0), previous + 1)
+  return Math.min(written, next)
+}
 
 const damaged = (path: string, problem: string): Malformed => new Malformed(`${path} is damaged: ${problem}`)
 
@@ -113,24 +133,31 @@ const jobFolder = (fs: FileSystem.FileSystem, { crc32, hash }: Sums, folder: str
     }
   })
 
+  /**
+   * What is damaged is said of its epoch alone, and by whoever reads it: one epoch that has lost its manifest must not stand
+   * in the way of the others, nor of a job that begins afresh.
+   */
   const picture = Effect.fnUntraced(function*(): Effect.fn.Return<Picture, PlatformError | Error> {
     const { attempt, rooms } = yield* look()
     const epochs = new Map<number, Committed>()
-    for (const { files, name } of rooms) {
-      const committed = files.flatMap((file) => Name.committedOf(file) ?? [])
-      if (committed.length === 0 && Name.isFollowing(name)) {
-        return yield* Effect.fail(damaged(within(name), "its manifest is missing"))
-      }
-      for (const one of committed) {
+    const lost = new Map<number, Malformed>()
+    for (const { files } of rooms) {
+      for (const one of files.flatMap((file) => Name.committedOf(file) ?? [])) {
         const other = epochs.get(one.epoch)
-        if (other !== undefined && Name.manifestFile(other) !== Name.manifestFile(one)) {
-          const twice = `both ${Name.manifestFile(other)} and ${Name.manifestFile(one)} claim to be epoch ${one.epoch}`
-          return yield* Effect.fail(damaged(home, twice))
-        }
         epochs.set(one.epoch, one)
+        if (other === undefined || Name.manifestFile(other) === Name.manifestFile(one)) continue
+        const twice = `both ${Name.manifestFile(other)} and ${Name.manifestFile(one)} claim to be epoch ${one.epoch}`
+        lost.set(one.epoch, damaged(home, twice))
       }
     }
-    return { attempt, rooms, epochs: [...epochs.values()].sort((a, b) => b.epoch - a.epoch) }
+    for (const room of rooms) {
+      const epoch = lostIn(room, rooms)
+      if (epoch !== undefined && !epochs.has(epoch)) {
+        lost.set(epoch, damaged(within(room.name), "its manifest is missing"))
+      }
+    }
+    for (const epoch of lost.keys()) epochs.set(epoch, unknown(epoch))
+    return { attempt, rooms, lost, epochs: [...epochs.values()].sort((a, b) => b.epoch - a.epoch) }
   })
 
   const take = Effect.fnUntraced(function*() {
@@ -180,22 +207,23 @@ const jobFolder = (fs: FileSystem.FileSystem, { crc32, hash }: Sums, folder: str
     const epochs = new Set(what.epochs)
     const blobs = new Set(what.blobs.map((id) => Name.blobFile(id, hash)))
     const { rooms } = yield* look()
-    const places = rooms.map(({ files, name }) => ({
-      name,
-      manifests: files.filter((file) => epochs.has(Name.committedOf(file)?.epoch ?? NaN)),
-      blobs: files.filter((file) => blobs.has(file)),
-      files: files.length
+    const places = rooms.map((room) => ({
+      name: room.name,
+      manifests: room.files.filter((file) => epochs.has(Name.committedOf(file)?.epoch ?? NaN)),
+      isLost: epochs.has(lostIn(room, rooms) ?? NaN),
+      blobs: room.files.filter((file) => blobs.has(file)),
+      files: room.files.length
     }))
     const taken = new Set(rooms.map(({ name }) => name))
     let number = 0
     for (const place of places) {
-      if (place.manifests.length === 0 || Name.isKept(place.name)) continue
+      if ((place.manifests.length === 0 && !place.isLost) || Name.isKept(place.name)) continue
       while (taken.has(Name.keptFolder(attempt, number))) number++
       const kept = Name.keptFolder(attempt, number++)
       yield* fs.rename(within(place.name), within(kept))
       place.name = kept
     }
-    if (places.some(({ manifests }) => manifests.length > 0)) yield* sync(home)
+    if (places.some(({ isLost, manifests }) => isLost || manifests.length > 0)) yield* sync(home)
     for (const { manifests, name } of places) {
       for (const file of manifests) yield* fs.remove(within(name, file), { force: true })
       if (manifests.length > 0) yield* sync(within(name))
@@ -270,7 +298,9 @@ const jobFolder = (fs: FileSystem.FileSystem, { crc32, hash }: Sums, folder: str
 
   const manifest = Effect.fnUntraced(function*(epoch: number) {
     while (true) {
-      const { epochs, rooms } = yield* picture()
+      const { epochs, lost, rooms } = yield* picture()
+      const damage = lost.get(epoch)
+      if (damage !== undefined) return yield* Effect.fail(damage)
       const committed = epochs.find((one) => one.epoch === epoch)
       if (committed === undefined) return Option.none<Uint8Array>()
       const file = Name.manifestFile(committed)

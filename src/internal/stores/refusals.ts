@@ -1,8 +1,8 @@
 /** What every store refuses, in the same words. */
 import type { Commit, Committed } from "../../CheckpointStore.ts"
-import { CheckpointStoreError, Fenced } from "../plan/storeErrors.ts"
+import { AlongsideRefused, CheckpointStoreError, Fenced } from "../plan/storeErrors.ts"
 
-export { CheckpointStoreError, Fenced }
+export { AlongsideRefused, CheckpointStoreError, Fenced }
 
 /** How operations are called in errors. */
 export const operations = {
@@ -53,7 +53,9 @@ export const unkept = (
   { database, isDurable }: { readonly database: boolean; readonly isDurable: boolean }
 ): Error | undefined => {
   if (!database && alongside.length > 0) {
-    return new Error("it has no database for statements alongside; use CheckpointStore.layerSqlite")
+    return new Error(
+      "it has no database for statements alongside; use CheckpointStore.layerSqlite or Postgres.layerCheckpointStore"
+    )
   }
   const opaque = isDurable ? blobs.find((blob) => (blob.opaque ?? []).length > 0) : undefined
   return opaque === undefined

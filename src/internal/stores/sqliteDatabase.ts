@@ -52,7 +52,8 @@ const connect = (threads: typeof Threads, opening: Opening): Effect.Effect<Conne
     let reason: unknown
     let lastId = 0
 
-    const failure = (operation: string, cause: unknown) => new SqliteError({ path, operation, cause })
+    const failure = (operation: string, cause: unknown, statement?: number) =>
+      new SqliteError({ path, operation, statement, cause })
 
     const start = (): Threads.Worker | undefined => {
       try {
@@ -117,7 +118,10 @@ const connect = (threads: typeof Threads, opening: Opening): Effect.Effect<Conne
         case "Done":
           return settle(answer.id, Effect.succeed(answer.rows))
         case "Failed":
-          return settle(answer.id, Effect.fail(failure(answer.refusal.operation, errorOf(answer.refusal))))
+          return settle(
+            answer.id,
+            Effect.fail(failure(answer.refusal.operation, errorOf(answer.refusal), answer.refusal.statement))
+          )
         case "Unexpected": {
           const { changes, expected, id, statement } = answer
           return settle(id, Effect.fail(new Unexpected({ statement, changes, expected })))

@@ -6,7 +6,17 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { CheckpointStore, Committed, Drop } from "../../CheckpointStore.ts"
 import type { Database, SqliteError, Statement, Unexpected, Value } from "../../Sqlite.ts"
-import { CheckpointStoreError, Fenced, fenced, judge, operations, type Standing, unkept } from "./refusals.ts"
+import { nameText as text } from "../plan/tableSink.ts"
+import {
+  AlongsideRefused,
+  CheckpointStoreError,
+  Fenced,
+  fenced,
+  judge,
+  operations,
+  type Standing,
+  unkept
+} from "./refusals.ts"
 
 type Row = Readonly<Record<string, Value>>
 
@@ -23,10 +33,6 @@ const tables: ReadonlyArray<string> = [
     PRIMARY KEY (job, id)
   ) STRICT`
 ]
-
-/** A name as SQLite keeps it apart from every other: lone surrogates have no UTF-8, and a zero ends a text for some readers. */
-const text = (name: string): string =>
-  name.replace(/[\p{Cc}\\]|\p{Surrogate}/gu, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
 const touched = (job: string, attempt: number): Statement => ({
   sql: "UPDATE millrace_jobs SET attempt = attempt WHERE job = ? AND attempt = ?",
@@ -135,7 +141,12 @@ export const sqliteStore = Effect.fnUntraced(function*(database: Database) {
         yield* Effect.asVoid(database.transaction([...own, ...commit.alongside])).pipe(
           Effect.catchTags({
             Unexpected: refused,
-            SqliteError: (cause) => Effect.fail(storeError(job, operation, cause))
+            SqliteError: (cause) =>
+              Effect.fail(
+                cause.statement !== undefined && cause.statement >= own.length
+                  ? new AlongsideRefused({ job, operation, statement: cause.statement - own.length, cause })
+                  : storeError(job, operation, cause)
+              )
           })
         )
       }),

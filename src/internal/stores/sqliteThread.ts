@@ -23,6 +23,8 @@ export type Row = Readonly<Record<string, Value>>
 /** What SQLite said. An error loses its code on the way from thread to thread, so it travels in pieces. */
 export interface Refusal {
   readonly operation: string
+  /** Which of the transaction's statements. */
+  readonly statement?: number
   readonly message: string
   readonly code: string | undefined
   readonly errcode: number | undefined
@@ -175,10 +177,12 @@ const serve = (database: DatabaseSync) => {
 
   return (id: number, statements: ReadonlyArray<Statement>): Answer => {
     let operation = "begin a transaction"
+    let at: number | undefined
     try {
       database.exec("BEGIN IMMEDIATE")
       const rows: Array<ReadonlyArray<Row>> = []
       for (const [index, statement] of statements.entries()) {
+        at = index
         operation = `run ${
           JSON.stringify(statement.sql.length > 200 ? `${statement.sql.slice(0, 200)}…` : statement.sql)
         }`
@@ -191,11 +195,16 @@ const serve = (database: DatabaseSync) => {
         rows.push(found)
       }
       operation = "commit a transaction"
+      at = undefined
       database.exec("COMMIT")
       return { _tag: "Done", id, rows }
     } catch (cause) {
       takeBack()
-      return { _tag: "Failed", id, refusal: refusalOf(operation, cause) }
+      return {
+        _tag: "Failed",
+        id,
+        refusal: { ...refusalOf(operation, cause), ...at === undefined ? {} : { statement: at } }
+      }
     }
   }
 }
