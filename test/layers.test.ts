@@ -36,6 +36,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "JobStatus.ts",
     "State.ts",
     "Plan.ts",
+    "Upgrade.ts",
     "internal/plan/"
   ]],
   ["2 machines", ["Machine.ts", "internal/machine/", "internal/state/"]],
@@ -56,11 +57,11 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "index.ts",
     "Postgres.ts",
     "internal/postgres/",
+    "internal/simulation/",
     "connectors/",
     "inspector/",
     "cli/",
-    "testing/",
-    "internal/simulation/"
+    "testing/"
   ]]
 ]
 

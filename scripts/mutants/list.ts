@@ -197,6 +197,35 @@ export const mutants: ReadonlyArray<Mutant> = [
       "machine.record(value, time, key, watermark)"
     )
   ),
+  // Caught by the programs that change between two runs.
+  by(["compat/evolution"])(
+    "a window of another size adopts old state",
+    edit(
+      "runtime/comparing.ts",
+      "if (before.window !== now.window) differences",
+      "if (before.window === \"\") differences"
+    )
+  ),
+  by(["compat/evolution"])(
+    "any schema reads what any other wrote",
+    edit("plan/shape.ts", "if (isSame(before, after)) return true", "return true")
+  ),
+  by(["compat/evolution"])(
+    "fields in another order are not moved",
+    edit("runtime/comparing.ts", "now.fields[i]?.name !== name", "now.fields.length < i")
+  ),
+  by(["compat/randomUpgrades"])(
+    "rows under way go to whoever has the name",
+    edit(
+      "runtime/judging.ts",
+      "if (was === undefined || !this.isInput(was, now.inputs[at])) {",
+      "if (was === undefined) {"
+    )
+  ),
+  by(["compat/golden"])(
+    "a format to come is passed over",
+    edit("runtime/recovery.ts", "if (read instanceof OtherFormat) return", "if (read.constructor === Array) return")
+  ),
   byZombies(
     "a successor writes to the file that others have open",
     edit("plan/fileOwner.ts", "this.isShared = earlier.length > 0 || last === undefined", "this.isShared = false")

@@ -83,6 +83,7 @@ const settingsOf = (
   maxPendingBytes,
   retain,
   start: "resume",
+  upgrade: {},
   sinkTimeoutMillis: 60_000,
   restarts: Supervision.restarts({ max: 1, within: "1 hour" })
 })

@@ -43,6 +43,7 @@ const settingsOf = (habits: Habits, partitions: number): Settings => ({
   maxPendingBytes: habits.maxPendingBytes,
   retain: habits.retain,
   start: "resume",
+  upgrade: {},
   sinkTimeoutMillis: 60_000,
   // Faults are few, and their number is not what is tried here.
   restarts: Supervision.restarts({ max: 1000, within: "1 hour" })
