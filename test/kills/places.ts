@@ -15,6 +15,14 @@ import { type Around, fileSystem, store } from "../support/crashing.ts"
 export const tables = ["hourly", "three_hours", "delayed_runs", "late"] as const
 export type Table = (typeof tables)[number]
 
+/** Makes the tables of a database at a URL, with a column that says which row came first: Postgres itself forgets it. */
+export const makeTables = (at: string) =>
+  Effect.scoped(
+    Effect.flatMap(client(at), (sql) =>
+      Effect.forEach(tables, (table) =>
+        rows(sql, `CREATE TABLE ${table} (id bigserial, value jsonb)`), { discard: true }))
+  )
+
 /** One run of the job: a folder of its own, or a database at a URL. */
 export interface Place {
   readonly pair: "sqlite" | "files" | "postgres"
@@ -132,7 +140,7 @@ const reader = async ({ at, pair }: Place): Promise<(table: Table) => Promise<Re
         Fs.readFileSync(fileOf(at, table), "utf8").trimEnd().split("\n").map((line) => JSON.parse(line))
     case "postgres":
       return (table) =>
-        Effect.flatMap(client(at), (sql) => rows(sql, `SELECT value FROM ${table} ORDER BY ctid`)).pipe(
+        Effect.flatMap(client(at), (sql) => rows(sql, `SELECT value FROM ${table} ORDER BY id`)).pipe(
           Effect.map((found) => found.map(({ value }) => value as Row)),
           Effect.scoped,
           Effect.runPromise
