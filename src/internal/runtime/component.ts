@@ -398,7 +398,10 @@ const tryAgain = Effect.fnUntraced(function*(gate: RetryGate, retries: Map<Retry
   gate.giveUp()
 })
 
-/** What throws while a part is put together from a checkpoint is the checkpoint's fault, and no restart mends it. */
+/**
+ * What throws while a part is put together from a checkpoint is the checkpoint's fault, unless it was a function of the user's
+ * that a schema calls: the next attempt may fare better.
+ */
 const restored = (
   environment: Environment,
   component: Component,

@@ -1,5 +1,4 @@
 /** The connected parts of a job: each runs, fails and is restarted alone. */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -7,18 +6,11 @@ import * as Exit from "effect/Exit"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as TxRef from "effect/TxRef"
-import { CheckpointRefused } from "../../FlowError.ts"
 import type { RestartIntensity } from "../../Supervision.ts"
 import type { Component } from "../plan/layout.ts"
 import { type Attempt, type Environment, runAttempt } from "./component.ts"
 import { waitUntil } from "./inlet.ts"
 import type { PartStanding } from "./standing.ts"
-
-/** What a part goes on from will be no better the next time. */
-const isRefused = (cause: Cause.Cause<unknown>): boolean => {
-  const error = Cause.findErrorOption(cause)
-  return error._tag === "Some" && error.value instanceof CheckpointRefused
-}
 
 export class Parts {
   /** How often a part was restarted. */
@@ -136,7 +128,7 @@ export class Parts {
         yield* lost
         const now = yield* Clock.currentTimeMillis
         failures = [...failures.filter((time) => time > now - withinMillis || time === now), now]
-        if (failures.length > max || isRefused(exit.cause)) return yield* Effect.failCause(exit.cause)
+        if (failures.length > max) return yield* Effect.failCause(exit.cause)
         this.restarts++
         const pauseMillis = delayMillis * 2 ** (failures.length - 1)
         yield* Effect.logWarning(
