@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     // They need servers, and have a configuration that starts them.
-    exclude: ["test/servers/**"],
+    exclude: ["test/servers/**", "test/kills/**"],
     setupFiles: ["test/support/seed.ts"],
     pool: "forks",
     maxWorkers: 2,

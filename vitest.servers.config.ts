@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 /** What runs against real servers, which are started for it and stopped afterwards. */
 export default defineConfig({
   test: {
-    include: ["test/servers/**/*.test.ts"],
+    include: ["test/servers/**/*.test.ts", "test/kills/**/*.test.ts"],
     globalSetup: ["test/servers/setup.ts"],
     setupFiles: ["test/support/seed.ts"],
     pool: "forks",

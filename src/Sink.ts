@@ -376,7 +376,8 @@ export const memory = <A>(): MemorySink<A> => {
  *
  * Beside the file stands `<path>.millrace.json`, which says which epoch wrote it last and where it ended then: what lies
  * beyond is cut off after a crash. Leave it with the file; without it the job cannot go on, only begin again. A file
- * belongs to one output of one job.
+ * belongs to one output of one job. When a job goes on after a crash, a copy takes the place of the file, so that a process
+ * that wakes late writes to nothing that is read.
  *
  * Values are written by `JSON.stringify`, which turns NaN and ±Infinity into `null`; give a schema to encode them first.
  *

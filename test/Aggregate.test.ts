@@ -56,7 +56,10 @@ const max = Aggregate.max<number>(self)
 const whole = fc.oneof(fc.integer(), fc.constantFrom(-0, 2 ** 40, -(2 ** 40)))
 const wild = fc.oneof(whole, fc.constantFrom(NaN, Infinity, -Infinity, 1e16, 0.1, -0.3))
 const special = fc.oneof(whole, fc.constantFrom(NaN, Infinity, -Infinity))
-const payment: fc.Arbitrary<Payment> = fc.record({ id: fc.string(), amount: fc.constantFrom(0, 1, 2, NaN) })
+const payment: fc.Arbitrary<Payment> = fc.record(
+  { id: fc.string(), amount: fc.constantFrom(0, 1, 2, NaN) },
+  { noNullPrototype: true }
+)
 
 describe("Aggregate", () => {
   describe("laws", () => {

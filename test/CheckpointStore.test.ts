@@ -7,7 +7,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { nodeFileSystem } from "../src/internal/runtime/nodeFileSystem.ts"
-import { blobIn, bytes, commitOf, epochs, filled, job, type Place, type Store, storeLaws } from "./laws/storeLaws.ts"
+import { blobIn, bytes, commitOf, epochs, filled, job, type Store, storeLaws } from "./laws/storeLaws.ts"
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "millrace-store-"))),
@@ -21,27 +21,21 @@ storeLaws("CheckpointStore.layerMemory", {
   isDurable: false,
   hasDatabase: false,
   scripts: 300,
-  place: Effect.map(built(CheckpointStore.layerMemory), (store): Place => ({ open: Effect.succeed(store) }))
+  place: Effect.succeed(CheckpointStore.layerMemory)
 })
 
 storeLaws("CheckpointStore.layerSqlite", {
   isDurable: true,
   hasDatabase: true,
   scripts: 12,
-  place: Effect.map(
-    temporary,
-    (folder): Place => ({ open: built(CheckpointStore.layerSqlite(`${folder}/deep/jobs.db`)) })
-  )
+  place: Effect.map(temporary, (folder) => CheckpointStore.layerSqlite(`${folder}/deep/jobs.db`))
 })
 
 storeLaws("CheckpointStore.layerFileSystem", {
   isDurable: true,
   hasDatabase: false,
   scripts: 40,
-  place: Effect.map(
-    temporary,
-    (folder): Place => ({ open: built(CheckpointStore.layerFileSystem(`${folder}/deep/jobs`)) })
-  )
+  place: Effect.map(temporary, (folder) => CheckpointStore.layerFileSystem(`${folder}/deep/jobs`))
 })
 
 const failure = (effect: Effect.Effect<unknown, { readonly _tag: string; readonly message: string }>) =>

@@ -36,6 +36,7 @@ const layers: ReadonlyArray<readonly [name: string, rooms: ReadonlyArray<string>
     "JobStatus.ts",
     "State.ts",
     "Plan.ts",
+    "Upgrade.ts",
     "internal/plan/"
   ]],
   ["2 machines", ["Machine.ts", "internal/machine/", "internal/state/"]],

@@ -32,15 +32,16 @@ const line = <Out>({ key, value, window }: Window.Pane<string, Out>) => ({ airpo
 /** The name that its checkpoints have in a store. */
 export const name = "flights"
 
+export interface Input {
+  readonly dataset: string
+  readonly perSecond?: number | undefined
+}
+
 /**
  * Flights come in the order of the array, one partition reads them; `perSecond` slows them down. Their source has the name
  * of the data set: what a checkpoint says of one data set means nothing for another, and is refused.
  */
-export const make = (
-  flights: ReadonlyArray<Flight>,
-  options: { readonly dataset: string; readonly folder: string; readonly perSecond?: number | undefined }
-) => {
-  const { dataset, folder, perSecond } = options
+export const answers = (flights: ReadonlyArray<Flight>, { dataset, perSecond }: Input) => {
   const reports = Source.memory(flights)
 
   const byAirport = Flow.from(dataset, perSecond === undefined ? reports : Source.paced(reports, { perSecond }), {
@@ -70,19 +71,21 @@ export const make = (
     Flow.merge(delayedRuns.late.pipe(lines("delayed-runs")))
   )
 
+  return {
+    hourly: hourly.results.pipe(Flow.map(line)),
+    threeHours: threeHours.results.pipe(Flow.map(line)),
+    delayedRuns: delayedRuns.results.pipe(Flow.map(line)),
+    late
+  }
+}
+
+/** The answers, each in a file of its own. */
+export const make = (flights: ReadonlyArray<Flight>, { folder, ...input }: Input & { readonly folder: string }) => {
+  const { delayedRuns, hourly, late, threeHours } = answers(flights, input)
   return Job.make(name, [
-    hourly.results.pipe(
-      Flow.map(line),
-      Flow.to("hourly", Sink.ndjson(`${folder}/hourly.ndjson`, { schema: Departures }))
-    ),
-    threeHours.results.pipe(
-      Flow.map(line),
-      Flow.to("three-hours", Sink.ndjson(`${folder}/three-hours.ndjson`, { schema: Departures }))
-    ),
-    delayedRuns.results.pipe(
-      Flow.map(line),
-      Flow.to("delayed-runs", Sink.ndjson(`${folder}/delayed-runs.ndjson`, { schema: DelayedRun }))
-    ),
+    hourly.pipe(Flow.to("hourly", Sink.ndjson(`${folder}/hourly.ndjson`, { schema: Departures }))),
+    threeHours.pipe(Flow.to("three-hours", Sink.ndjson(`${folder}/three-hours.ndjson`, { schema: Departures }))),
+    delayedRuns.pipe(Flow.to("delayed-runs", Sink.ndjson(`${folder}/delayed-runs.ndjson`, { schema: DelayedRun }))),
     late.pipe(Flow.to("late", Sink.ndjson(`${folder}/late.ndjson`, { schema: LateFlight })))
   ], { delivery: "exactly-once" })
 }

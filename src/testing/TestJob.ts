@@ -48,8 +48,11 @@ export {
  * @category models
  */
 export interface TestJob<out E = never> {
-  /** The job as an application holds it, for `savepoint`, `pause`, `resume` and `await`; after a restart, that of the new life. */
-  readonly handle: Job.Handle<E | Planted>
+  /**
+   * The job as an application holds it, for `savepoint`, `pause`, `resume` and `await`; after a restart, that of the new
+   * life. Its type says nothing of `Planted`, so that it can be handed to the application.
+   */
+  readonly handle: Job.Handle<E>
   /** Offers a record to a queue of the job, and settles. */
   readonly push: <A>(source: QueueSource<A>, value: NoInfer<A>) => Effect.Effect<void, BufferFull | JobNotRunning>
   /** Offers records, and settles. */
@@ -214,7 +217,7 @@ export const make = Effect.fnUntraced(function*<E, R>(
   const thenSettle = <A, E2>(effect: Effect.Effect<A, E2>): Effect.Effect<A, E2> =>
     onClock(Effect.andThen(effect, (value: A) => Effect.as(settle, value)))
   const offered = <E2>(
-    offer: (handle: Job.Handle<E | Planted>) => Effect.Effect<void, E2>
+    offer: (handle: Job.Handle<E>) => Effect.Effect<void, E2>
   ): Effect.Effect<void, E2 | JobNotRunning> =>
     thenSettle(Effect.suspend((): Effect.Effect<void, E2 | JobNotRunning> =>
       current.life.isOver
@@ -261,7 +264,7 @@ export const make = Effect.fnUntraced(function*<E, R>(
 /** One life of a job, and how to kill it. */
 interface Living<E> {
   readonly life: Life
-  readonly handle: Job.Handle<E | Planted>
+  readonly handle: Job.Handle<E>
   readonly kill: Effect.Effect<void>
 }
 
@@ -284,10 +287,10 @@ const living = Effect.fnUntraced(function*<E, R>(
     )
   )
   // What `Exclude` takes away from the services of the job is the store, which has been added.
-  const handle = (yield* Effect.provideContext(
+  const handle: Job.Handle<E> = yield* Effect.provideContext(
     Job.launch(own, options) as Effect.Effect<Job.Handle<E>, never, CheckpointStore.CheckpointStore | Scope.Scope>,
     services
-  )) as Job.Handle<E | Planted>
+  )
   const kill = Effect.gen(function*() {
     if (life.isOver) return
     life.isOver = true

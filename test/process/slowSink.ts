@@ -1,12 +1,12 @@
 /**
  * A source that can give everything at once, and a sink a hundred times slower. Prints what the buffers and the heap held
- * at most. Run by `memory.test.ts` with a small heap: `slowSink.ts <partitions>`.
+ * at most. Run by `memory.test.ts` with a small heap: `slowSink.ts <partitions> <records>`.
  */
 import { Effect, Schema } from "effect"
 import { Aggregate, CheckpointStore, Flow, Job, Sink, Source, Watermark, Window } from "millrace"
 
 const partitions = Number(process.argv[2])
-const records = 200_000
+const records = Number(process.argv[3])
 /** Rows that the sink writes in a turn; a step of the source takes in 4,096 records in one. */
 const rowsPerTurn = 41
 
@@ -78,7 +78,7 @@ const main = Effect.gen(function*() {
     seen.looks++
     if (written >= next) {
       seen.heapGrowth = Math.max(seen.heapGrowth, heap() - baseline)
-      next += 20_000
+      next += records / 10
     }
     if (state === "finished" || state === "failed") break
     yield* Effect.yieldNow

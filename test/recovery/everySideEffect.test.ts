@@ -1,73 +1,20 @@
 /** Crashes at every side effect: nothing is lost, nothing comes twice, nothing is made up. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Schema } from "effect"
-import { CheckpointStore, Reference, Sink, Sqlite } from "millrace"
+import { Effect, Layer, Schema } from "effect"
+import { Reference, Sink, Sqlite } from "millrace"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Flights from "../../examples/flights/flights.ts"
 import * as FlightsJob from "../../examples/flights/job.ts"
 import { sqliteStore } from "../../src/internal/stores/sqliteStore.ts"
-import { type Around, database, everyPoint, fileSystem, livesOf, type Power, type World } from "../support/crashing.ts"
+import { type Around, database, everyPoint, type Power } from "../support/crashing.ts"
 import { FolderDisk } from "../support/folderDisk.ts"
 import { losses } from "../support/memoryDisk.ts"
+import { countOf, crashed, slowly, through, type Watched } from "./crashed.ts"
 import { type Kind, session, sliding, tumbling } from "./jobs.ts"
-import {
-  assertSame,
-  expected,
-  type Medium,
-  type Outcome,
-  Outside,
-  partitionsOf,
-  pass,
-  run,
-  type Store,
-  succeeded,
-  toTheEnd,
-  worldOf
-} from "./world.ts"
-
-const seed = 1
-
-/** Sources take their time, so that there are some checkpoints meanwhile. */
-const slowly = () => pass(4)
-
-/** A world, and what came of it. */
-interface Watched<A> extends World {
-  readonly outcome: Effect.Effect<A, unknown>
-}
-
-/** Lives with these crashes. Answers with the powers of all lives, and that of the last one is sound. */
-const through = async <A>(
-  world: Watched<A>,
-  crashes: ReadonlyArray<number>,
-  pace: number,
-  same: (outcome: A, what: string) => void
-): Promise<ReadonlyArray<Power>> => {
-  const all = Effect.gen(function*() {
-    const powers = yield* livesOf(world, crashes)
-    return { powers, outcome: yield* world.outcome }
-  })
-  const { outcome, powers } = succeeded(await run(all, seed, { pace }), `crashes at ${crashes.join(", ")}`)
-  const where = powers.flatMap(({ hasFailed, points }, i) => hasFailed ? [`${crashes[i]}, ${points.at(-1)}`] : [])
-  same(outcome, `crashes at ${where.join("; ")}`)
-  return powers
-}
-
-/** Crashes once at every point of the first life. Answers with the points of a life without a crash. */
-const crashed = async <A>(
-  make: () => Watched<A>,
-  pace: number,
-  same: (outcome: A, what: string) => void
-): Promise<ReadonlyArray<string>> => {
-  const [clean] = await through(make(), [], pace, same)
-  const last = await everyPoint(async (n) => (await through(make(), [n], pace, same))[0])
-  assert.deepStrictEqual(last!.points.length, clean!.points.length)
-  return clean!.points
-}
-
-const countOf = (points: ReadonlyArray<string>, start: string): number =>
-  points.filter((point) => point.startsWith(start)).length
+import { fileOf, inFiles, onDisk } from "./onDisk.ts"
+import { assertSame, expected, type Outcome, Outside, partitionsOf, toTheEnd, worldOf } from "./world.ts"
 
 describe.each<Kind>([tumbling(48), sliding(21), session(24)])("$name", (kind) => {
   it("is the same after a crash at every side effect", async () => {
@@ -87,51 +34,6 @@ describe.each<Kind>([tumbling(48), sliding(21), session(24)])("$name", (kind) =>
 // ---------------------------------------------------------------------------------------------------------------------
 // files
 // ---------------------------------------------------------------------------------------------------------------------
-
-const linesOf = (text: string | undefined): ReadonlyArray<unknown> =>
-  (text ?? "").split("\n").filter((line) => line !== "").map((line) => JSON.parse(line))
-
-const fileOf = (name: string) => `/results/${name}.ndjson`
-
-/** A sink that never goes back behind what was applied to it. */
-const onwards = <E>(inner: Sink.Sink<unknown, E, never, "transactional">) =>
-  Sink.transactional<unknown, unknown>({
-    description: inner.description,
-    open: inner.open,
-    openEpochs: (opening) =>
-      Effect.map(inner.openEpochs!(opening), (writer) => {
-        // A transactional sink has a position.
-        const { begin, current, isVolatile } = writer.position!
-        const position: Sink.SinkPosition<unknown> = {
-          isVolatile,
-          current,
-          begin: (marker, from) =>
-            from === undefined || from.digest === ""
-              ? begin(marker, from)
-              : Effect.fail(new Error(`${inner.description} was to begin anew at epoch ${from.epoch}`))
-        }
-        return { ...writer, position }
-      })
-  })
-
-/** The rows of sinks as files of a disk. */
-const onDisk = (disk: FolderDisk): Medium => ({
-  // The disk is what is wrapped. A file could be taken back or begun anew, which would hide that a checkpoint is gone.
-  sink: (name) => onwards(Sink.ndjson<unknown>(fileOf(name))),
-  contents: (name) => Effect.sync(() => linesOf(disk.read(fileOf(name))))
-})
-
-/** Uses a store in files of the disk; every change of the disk is counted. */
-const inFiles = <A>(
-  disk: FolderDisk,
-  around: Around,
-  use: (store: Store) => Effect.Effect<A, unknown>
-): Effect.Effect<A, unknown> =>
-  Effect.flatMap(CheckpointStore.CheckpointStore, use).pipe(
-    Effect.provide(CheckpointStore.layerFileSystem("/store")),
-    // Last, because the store and the sinks write to the same disk.
-    Effect.provideService(FileSystem.FileSystem, fileSystem(around, disk.fileSystem))
-  )
 
 describe.each(losses)("checkpoints and results in files, power lost with %s", (loss) => {
   it("is the same after a crash at every change of the disk", async () => {

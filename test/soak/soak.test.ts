@@ -363,7 +363,8 @@ describe("days of a job", () => {
     assertComplete("slow tumbling", { ...slow, splits: slow.splits.slice(0, 1) }, tallies.slow, 1)
 
     // All that is left each time is what the last record of each split has opened.
-    assert.isAtLeast(floors.length, Math.floor((hours * hour) / cycle))
+    // The last cycle ends with the job, before anybody looks.
+    assert.isAtLeast(floors.length, Math.ceil((hours * hour) / cycle) - 1)
     for (const floor of floors) {
       assert.deepStrictEqual([floor.keys, floor.timers], [floors[0]!.keys, floors[0]!.timers], JSON.stringify(floors))
     }
@@ -373,7 +374,7 @@ describe("days of a job", () => {
 
     assert.isAtMost(seen.mostEpochs, retain + 1)
     assert.isAtMost(seen.longestChain, longestChain)
-    assert.isAbove(seen.commits, hours * 350)
+    assert.isAbove(seen.commits, hours * 340)
     assert.isAbove(counts.crashes + counts.stops, hours / 3)
     assert.isAbove(counts.restarts, 0)
     assert.isAbove(counts.retried, 0)

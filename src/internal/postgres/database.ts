@@ -99,6 +99,18 @@ const takeBack = (connection: Connection): Effect.Effect<void> =>
   // Once more, for one that was hit by the cancellation of the statement before it.
   Effect.ignore(Effect.retry(run(connection, "take a transaction back", { sql: "ROLLBACK" }), { times: 1 }))
 
+/** What the server says when there is no transaction any more. */
+const endings: ReadonlySet<string> = new Set(["COMMIT", "ROLLBACK", "PREPARE TRANSACTION"])
+
+const ended = Effect.suspend(() =>
+  Effect.fail(
+    new PostgresError({
+      operation: "commit a transaction",
+      cause: new Error("a statement has ended the transaction that it is part of")
+    })
+  )
+)
+
 const transact = (connection: Connection, statements: ReadonlyArray<Generic.Statement>) =>
   Effect.gen(function*() {
     yield* run(connection, "begin a transaction", { sql: begin })
@@ -106,6 +118,7 @@ const transact = (connection: Connection, statements: ReadonlyArray<Generic.Stat
     const rows: Array<ReadonlyArray<Row>> = []
     for (const [index, statement] of statements.entries()) {
       const result = yield* run(connection, `run ${shortened(statement.sql)}`, statement, index)
+      if (endings.has(result.command)) return yield* ended
       const { changes: expected } = statement
       if (expected !== undefined && result.rowCount !== expected) {
         return yield* new Generic.Unexpected({ statement: index, changes: result.rowCount, expected })
@@ -113,9 +126,8 @@ const transact = (connection: Connection, statements: ReadonlyArray<Generic.Stat
       rows.push(result.rows.map(readable))
     }
     const { command } = yield* run(connection, "commit a transaction", { sql: "COMMIT" })
-    if (command === "COMMIT") return rows
-    const cause = new Error("a statement has ended the transaction that it is part of")
-    return yield* new PostgresError({ operation: "commit a transaction", cause })
+    // The server answers so where it has taken everything back.
+    return command === "ROLLBACK" ? yield* ended : rows
   })
 
 /** Not `client.withTransaction`: a job that runs within a transaction of the user's must not wait for its end. */
@@ -140,7 +152,7 @@ const utf8 = new TextEncoder()
 export const identifier = (name: string): string => {
   const problem = name === ""
     ? "it is empty"
-    : /\0|\p{Surrogate}/u.test(name)
+    : name.includes("\0") || /\p{Surrogate}/u.test(name)
     ? "it holds what no text in Postgres can"
     : utf8.encode(name).length > longestNameBytes
     ? `it is longer than ${longestNameBytes} bytes`
