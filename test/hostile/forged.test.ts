@@ -404,6 +404,8 @@ const isTyped = (error: unknown): boolean =>
   error instanceof FlowError.CheckpointRefused || error instanceof FlowError.SinkAheadOfCheckpoint
   || error instanceof CheckpointStore.CheckpointStoreError || error instanceof CheckpointStore.Fenced
   || error instanceof Source.FileError || error instanceof Sink.SinkFenced
+  // A position that is none of its own is for the source to refuse.
+  || error instanceof FlowError.SourceInvalid
 
 const assertTyped = (exit: Exit.Exit<unknown, unknown>, what: string): void => {
   if (Exit.isSuccess(exit)) return

@@ -26,14 +26,17 @@ export type BlobReference = typeof BlobReference.Type
 
 export const Marker = Schema.Struct({ lineage: Schema.String, epoch: Natural, digest: Schema.String })
 
+/** What goes on being counted from here: there is room for as many again. */
+const Count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2 ** 52 }))
+
 const Counts = Schema.Struct({
-  in: Natural,
-  out: Natural,
-  late: Natural,
-  partlyLate: Natural,
-  outside: Natural,
-  skipped: Natural,
-  dead: Natural
+  in: Count,
+  out: Count,
+  late: Count,
+  partlyLate: Count,
+  outside: Count,
+  skipped: Count,
+  dead: Count
 })
 
 /** Where a split of a source stands. */
@@ -41,7 +44,7 @@ export const Split = Schema.Struct({
   source: Schema.String,
   split: Schema.String,
   /** Rows taken in, where the process that wrote this numbered them. */
-  cursor: Natural,
+  cursor: Count,
   /** The source's own words; absent at the start. */
   position: Schema.optionalKey(Schema.Json),
   watermark: Instant,

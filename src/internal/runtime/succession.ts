@@ -5,18 +5,29 @@ import type { CheckpointStore, CheckpointStoreError, Fenced } from "../../Checkp
 import type { CheckpointRefused } from "../../FlowError.ts"
 import type { Answers, Upgrade } from "../../Upgrade.ts"
 import { Malformed } from "../checkpoint/malformed.ts"
+import { reasonOf } from "../plan/readers.ts"
 import { recordOf } from "../plan/record.ts"
 import { type Evidence, evidenceIn, evidenceOf } from "./evidence.ts"
 import type { Program } from "./job.ts"
 import { fingerprintOf, judge, type Judgement, refusalOf, tried } from "./judging.ts"
 import { commitSurely, patient } from "./patience.ts"
-import { newLineage, readManifest, recover, type Recovered, refuseForgotten, sound } from "./recovery.ts"
+import { newLineage, readManifest, recover, type Recovered, refuseForgotten, sound, unrestorable } from "./recovery.ts"
 import { upgraded } from "./upgrading.ts"
 
 type Store = CheckpointStore["Service"]
 
-const judgementOf = (evidence: Evidence, program: Program, answers: Answers): Effect.Effect<Judgement> =>
-  Effect.suspend(() => tried(evidence, program, judge(evidence, program, answers)))
+/** The record of a plan may be anybody's words: what cannot be compared is refused. */
+const judgementOf = (
+  evidence: Evidence,
+  program: Program,
+  answers: Answers
+): Effect.Effect<Judgement, CheckpointRefused> =>
+  Effect.suspend(() => tried(evidence, program, judge(evidence, program, answers))).pipe(
+    Effect.catchDefect((defect) => Effect.fail(unrestorable(evidence.job, evidence.epoch, reasonOf(defect))))
+  )
+
+const evidenceBy = (value: Checkpoint): Effect.Effect<Evidence, CheckpointRefused> =>
+  Effect.mapError(sound(() => evidenceIn(value)), ({ message }) => unrestorable(value.job, value.epoch, message))
 
 const judged = Effect.fnUntraced(function*(
   evidence: Evidence,
@@ -33,7 +44,7 @@ export const isBeginning = ({ manifest }: Recovered): boolean => manifest.chain.
 
 /** Refuses what the program cannot go on from; says what it makes of the rest. */
 export const judgedValue = (value: Checkpoint, program: Program, answers: Answers) =>
-  judged(evidenceIn(value), program, answers)
+  Effect.flatMap(evidenceBy(value), (evidence) => judged(evidence, program, answers))
 
 export const judgedEpoch = (from: Recovered, program: Program, answers: Answers) =>
   Effect.flatMap(sound(() => evidenceOf(from)), (evidence) => judged(evidence, program, answers))
@@ -105,7 +116,9 @@ export const preview = Effect.fnUntraced(function*(
       judgementOf(evidence, program, answers),
       ({ entries }): Upgrade => ({ job, epoch: evidence.epoch, entries })
     )
-  if (value !== undefined && (yield* isToTakeIn(store, job, isAfresh, value))) return yield* told(evidenceIn(value))
+  if (value !== undefined && (yield* isToTakeIn(store, job, isAfresh, value))) {
+    return yield* told(yield* evidenceBy(value))
+  }
   const { from } = yield* recover(store, job, isAfresh && value === undefined, { parts: 0, sinks: [] })
   if (from === undefined || isBeginning(from)) {
     const { operators, outputs } = recordOf(program.graph, program.deadLetters)
