@@ -31,7 +31,7 @@ execFileSync("tsc", ["--project", folder], { cwd: root, stdio: "inherit" })
 
 const modules = Fs.readdirSync(folder, { recursive: true, encoding: "utf8" })
   .map((file) => file.replaceAll("\\", "/"))
-  .filter((file) => file.endsWith(".d.ts") && !file.startsWith("internal/"))
+  .filter((file) => file.endsWith(".d.ts") && !/^(internal|cli)\//.test(file))
   .sort((a, b) => Number(b === "index.d.ts") - Number(a === "index.d.ts") || (a < b ? -1 : 1))
 
 const sections = modules.map((file) => {

@@ -23,12 +23,17 @@ const compiled = (target: Target): Target => {
   return { types: `./dist/${module}.d.ts`, default: `./dist/${module}.js` }
 }
 
+const runnable = (path: string): string => path.replace(/^\.\/src\/(.*)\.ts$/, "dist/$1.js")
+
 Fs.rmSync(out, { recursive: true, force: true })
 Fs.cpSync(Path.join(root, "src"), Path.join(out, "src"), { recursive: true })
 execFileSync("tsc", ["--project", "tsconfig.build.json"], { cwd: root, stdio: "inherit" })
 
 const manifest = JSON.parse(Fs.readFileSync(Path.join(root, "package.json"), "utf8"))
 for (const field of ["private", "scripts", "devDependencies", "allowScripts"]) delete manifest[field]
+manifest.bin = Object.fromEntries(
+  Object.entries(manifest.bin as Record<string, string>).map(([name, path]) => [name, runnable(path)])
+)
 manifest.exports = { "./package.json": "./package.json", ...(compiled(manifest.exports) as object) }
 Fs.writeFileSync(Path.join(out, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`)
 for (const file of ["README.md", "LICENSE"]) Fs.copyFileSync(Path.join(root, file), Path.join(out, file))

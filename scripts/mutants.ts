@@ -59,9 +59,11 @@ const hunt = async ({ edits, name, tests }: Mutant): Promise<boolean> => {
     const loaded = !/SyntaxError|failed to load|Cannot find module/i.test(output)
     const caught = code !== 0 && loaded
     const by = /FAIL\s+(.+)/.exec(output)?.[1] ?? ""
+    const schedule = /Error: schedule (\d+):/.exec(output)?.[1]
+    const after = schedule === undefined ? "" : `, after ${Number(schedule) + 1} schedules`
     console.log(
       `${caught ? "caught  " : "SURVIVED"} ${name} (${seconds} s)${
-        caught ? ` by ${by.trim()}` : `\n${output.slice(-2000)}`
+        caught ? ` by ${by.trim()}${after}` : `\n${output.slice(-2000)}`
       }`
     )
     return caught

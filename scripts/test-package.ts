@@ -54,7 +54,7 @@ step("packs the compiled modules, their sources, the README, the licence, and no
 step("publint is content", () => void run("publint", ["run", tarball, "--strict"]))
 
 step("the types are right for every entry point", () => {
-  const entries = files.flatMap((file) => /^dist\/(?!internal\/)(.*)\.js$/.exec(file)?.[1] ?? [])
+  const entries = files.flatMap((file) => /^dist\/(?!internal\/|cli\/)(.*)\.js$/.exec(file)?.[1] ?? [])
     .map((module) => module === "index" ? "." : `./${module.replace(/^testing\/index$/, "testing")}`)
   run("attw", [tarball, "--profile", "esm-only", "--no-emoji", "--entrypoints", ...entries])
 })

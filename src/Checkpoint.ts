@@ -13,13 +13,14 @@ import * as Schema from "effect/Schema"
 import type { CheckpointStoreError, Fenced } from "./CheckpointStore.ts"
 import { CheckpointStore } from "./CheckpointStore.ts"
 import { CheckpointRefused, RowNotEncodable } from "./FlowError.ts"
-import { Malformed } from "./internal/checkpoint/malformed.ts"
+import { Malformed, OtherFormat } from "./internal/checkpoint/malformed.ts"
+import { format } from "./internal/checkpoint/manifest.ts"
 import { canonical as canonicalText, Value, valueOf } from "./internal/checkpoint/value.ts"
 import { checkedText, textOf } from "./internal/checkpoint/valueFile.ts"
 import { at, type FileError } from "./internal/plan/FileError.ts"
 import { folderOf, syncFolder } from "./internal/plan/files.ts"
 import { blobsOf } from "./internal/runtime/coordinator.ts"
-import { readEpoch, readManifest, sound } from "./internal/runtime/recovery.ts"
+import { readEpoch, readManifest, refuseFormat, sound } from "./internal/runtime/recovery.ts"
 import { ambient } from "./internal/runtime/surroundings.ts"
 
 /**
@@ -115,6 +116,61 @@ export const atEpoch = (
       })
     }
     return value
+  })
+
+/**
+ * A checkpoint that a store keeps, as it can be listed without reading what it holds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Listed {
+  readonly epoch: number
+  /** Of a savepoint. */
+  readonly name: string | undefined
+  /**
+   * `running`: taken under way. `stopped`, `finished`: the last of a run that ended so. `beginning`: nothing has happened yet.
+   * `unreadable`: damaged, or of another release, as `problem` says.
+   */
+  readonly state: "beginning" | "running" | "stopped" | "finished" | "unreadable"
+  readonly lineage: string | undefined
+  readonly partitions: number | undefined
+  /** Epoch milliseconds. */
+  readonly takenAt: number | undefined
+  /** Rows that its sinks were still owed. */
+  readonly pendingRows: number
+  readonly problem: string | undefined
+}
+
+/**
+ * The checkpoints of a job that the store keeps, newest first.
+ *
+ * @since 0.1.0
+ * @category reading
+ */
+export const list = (job: string): Effect.Effect<ReadonlyArray<Listed>, CheckpointStoreError, CheckpointStore> =>
+  Effect.gen(function*() {
+    const store = yield* CheckpointStore
+    const listed: Array<Listed> = []
+    for (const { epoch } of yield* store.list(job)) {
+      const manifest = yield* readManifest(store, job, epoch)
+      if (manifest instanceof Malformed) {
+        const unknown = {
+          name: undefined,
+          lineage: undefined,
+          partitions: undefined,
+          takenAt: undefined,
+          pendingRows: 0
+        }
+        listed.push({ epoch, state: "unreadable", ...unknown, problem: manifest.message })
+        continue
+      }
+      const { chain, lineage, name, partitions, sinks, state, takenAt } = manifest
+      const pendingRows = sinks.flatMap(({ pending }) => pending).reduce((sum, { rows }) => sum + rows, 0)
+      const own = { name, lineage, partitions, takenAt, pendingRows, problem: undefined }
+      listed.push({ epoch, state: chain.length === 0 ? "beginning" : state, ...own })
+    }
+    return listed
   })
 
 /**
@@ -225,13 +281,20 @@ export const readFile = (path: string): Effect.Effect<Checkpoint, FileError | Ch
     const fileSystem = yield* FileSystem.FileSystem
     const bytes = yield* at(path, "read")(fileSystem.readFile(path))
     return yield* Effect.try({
-      try: () => Schema.decodeUnknownSync(schema)(checkedText(bytes)),
+      try: () => {
+        const json = checkedText(bytes)
+        const found = (json as { readonly format?: unknown }).format
+        if (typeof found === "number" && found !== format) {
+          throw new Error(`it has format ${found}, and this release reads format ${format}`)
+        }
+        return Schema.decodeUnknownSync(schema)(json)
+      },
       catch: (cause) =>
         new CheckpointRefused({
           job: path,
           epoch: 0,
           problem: `the file holds no checkpoint: ${cause instanceof Error ? cause.message : String(cause)}`,
-          remedy: "Give a file that Checkpoint.writeFile has written"
+          remedy: "Give a file that Checkpoint.writeFile has written, of this release or one whose format it reads"
         })
     })
   }).pipe(withFiles)
@@ -252,5 +315,12 @@ const withFiles = <A, E>(effect: Effect.Effect<A, E, FileSystem.FileSystem>): Ef
     (context) => Effect.provideContext(effect, context)
   )
 
-const refusedAs = (job: string, epoch: number) => ({ message }: Malformed): CheckpointRefused =>
-  new CheckpointRefused({ job, epoch, problem: message, remedy: "Take another epoch, or a savepoint" })
+const refusedAs = (job: string, epoch: number) => (malformed: Malformed): CheckpointRefused =>
+  malformed instanceof OtherFormat
+    ? refuseFormat(job, epoch, malformed)
+    : new CheckpointRefused({
+      job,
+      epoch,
+      problem: malformed.message,
+      remedy: "Take another epoch, or a savepoint"
+    })

@@ -25,6 +25,7 @@ import { PlanInvalid } from "./internal/plan/PlanInvalid.ts"
 import type { Partitioner } from "./Partitioner.ts"
 import type { Guarantee, Sink } from "./Sink.ts"
 import * as Source from "./Source.ts"
+import type { StateVersion } from "./Upgrade.ts"
 import type { Watermark } from "./Watermark.ts"
 import type { Late, Pane, Window } from "./Window.ts"
 
@@ -622,6 +623,18 @@ export const window: {
 })
 
 /**
+ * @since 0.1.0
+ * @category models
+ */
+export interface AggregateOptions {
+  /**
+   * Which version of the aggregates this is, and how the state of earlier ones is read; version 1 otherwise. State of other
+   * fields is refused where the version is the same.
+   */
+  readonly state?: StateVersion
+}
+
+/**
  * Computes a record of aggregates in one pass over each window.
  *
  * @since 0.1.0
@@ -629,17 +642,23 @@ export const window: {
  */
 export const aggregate: {
   <A, Out>(
-    fields: Fields<A, Out>
+    fields: Fields<A, Out>,
+    options?: AggregateOptions
   ): <K, E, R, T extends Trait>(
     self: Windowed<K, A, E, R, T>
   ) => WindowOutputs<K, A, { readonly [N in keyof Out]: Out[N] }, E, R, T>
   <K, A, E, R, T extends Trait, Out>(
     self: Windowed<K, A, E, R, T>,
-    fields: Fields<A, Out>
+    fields: Fields<A, Out>,
+    options?: AggregateOptions
   ): WindowOutputs<K, A, { readonly [N in keyof Out]: Out[N] }, E, R, T>
 } = dual(
   (args) => isWindowed(args[0]),
-  (windowed: { readonly cut: Cut }, fields: Fields<unknown, Record<string, unknown>>): never => {
+  (
+    windowed: { readonly cut: Cut },
+    fields: Fields<unknown, Record<string, unknown>>,
+    { state }: AggregateOptions = {}
+  ): never => {
     const { name, options, self, window } = windowed.cut
     const node: Node = {
       _tag: "Window",
@@ -652,6 +671,7 @@ export const aggregate: {
       fields: Object.entries(fields),
       key: { schema: self.keySchema },
       element: self.schema,
+      state: state ?? { version: 1 },
       onError: options?.onError
     }
     return Object.assign(Object.create(Pipe), {

@@ -8,6 +8,7 @@ import { PlanInvalid as PlanInvalidClass } from "./internal/plan/PlanInvalid.ts"
 import type { SinkFenced } from "./internal/plan/SinkFenced.ts"
 import type { CheckpointStoreError, Fenced } from "./internal/plan/storeErrors.ts"
 import { InvalidKey as InvalidKeyClass } from "./internal/state/keyIdentity.ts"
+import { Entry } from "./Upgrade.ts"
 
 /**
  * A program that cannot run as it is written: an output that goes nowhere, a name used twice, a window without event time.
@@ -277,7 +278,9 @@ export class CheckpointRefused
     /** Of the newest that was refused. */
     epoch: Schema.Int,
     problem: Schema.String,
-    remedy: Schema.String
+    remedy: Schema.String,
+    /** Where the program has changed: what becomes of each operator, source and output. */
+    entries: Schema.optionalKey(Schema.Array(Entry))
   })
 {
   override get message() {

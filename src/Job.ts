@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
 import type { Covariant } from "effect/Types"
 import type { Checkpoint } from "./Checkpoint.ts"
-import type { CheckpointStore } from "./CheckpointStore.ts"
+import type { CheckpointStore, CheckpointStoreError } from "./CheckpointStore.ts"
 import type { DeadLetter } from "./DeadLetter.ts"
 import * as ErrorPolicy from "./ErrorPolicy.ts"
 import * as Flow from "./Flow.ts"
@@ -28,6 +28,7 @@ import * as Plan from "./Plan.ts"
 import type { Guarantee, Sink } from "./Sink.ts"
 import type { QueueSource } from "./Source.ts"
 import * as Supervision from "./Supervision.ts"
+import type { Answers, Upgrade } from "./Upgrade.ts"
 import type { Bounds, Pane } from "./Window.ts"
 
 const TypeId = "~millrace/Job"
@@ -155,6 +156,11 @@ export interface RunOptions {
    */
   readonly start?: "resume" | "afresh"
   /**
+   * What is to become of state that a changed program cannot go on with by itself, such as that of an operator which is gone;
+   * `Job.plan` says what is asked.
+   */
+  readonly upgrade?: Answers
+  /**
    * Bytes that are kept for sinks at most, besides one batch per output: of the open epoch and of those that their sinks
    * have not taken yet. At half of it a checkpoint is taken, at all of it nothing more is put out. 64 MiB by default.
    */
@@ -276,6 +282,37 @@ export const run: {
     Effect.scoped(Effect.flatMap(launch(job, options), (handle) => handle.await))
 )
 
+/**
+ * Says what running the job would make of its checkpoint: of each operator, source and output whether it goes on, is migrated,
+ * begins anew or is refused, why, and what can be done. It reads all there is, takes nothing over, and changes nothing; the
+ * job itself decides by the same.
+ *
+ * **Details**
+ *
+ * Give it the options that the job will be run with. `CheckpointRefused` says that there is no checkpoint to judge: it is
+ * damaged, or of another release.
+ *
+ * **Gotchas**
+ *
+ * Sinks are not opened: whether one stands where the checkpoint knows it is found out by the run, before it changes anything.
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const plan: {
+  (options?: Pick<RunOptions, "upgrade" | "start">): <E, R>(
+    job: Job<E, R>
+  ) => Effect.Effect<Upgrade, CheckpointStoreError | FlowError.CheckpointRefused, CheckpointStore>
+  <E, R>(
+    job: Job<E, R>,
+    options?: Pick<RunOptions, "upgrade" | "start">
+  ): Effect.Effect<Upgrade, CheckpointStoreError | FlowError.CheckpointRefused, CheckpointStore>
+} = dual(
+  (args) => isJob(args[0]),
+  (job: Job<unknown, unknown>, options?: Pick<RunOptions, "upgrade" | "start">) =>
+    jobRuntime.planned(job.program, { answers: options?.upgrade ?? {}, isAfresh: options?.start === "afresh" })
+)
+
 const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): jobRuntime.Settings => {
   const settings = {
     partitions: options?.partitions ?? 1,
@@ -300,6 +337,7 @@ const checked = (job: Job<unknown, unknown>, options: RunOptions | undefined): j
     checkpointEvery,
     sinkTimeoutMillis: wholeMillis(sinkTimeout),
     start: options?.start ?? "resume",
+    upgrade: options?.upgrade ?? {},
     restarts: options?.restarts ?? Supervision.standard
   }
 }

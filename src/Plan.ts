@@ -94,7 +94,8 @@ const detailsOf = ({ allowedLatenessMillis, node }: graphs.Operator): string => 
     case "Window": {
       const fields = node.fields.map(([name, aggregate]) => `${name}: ${aggregate.label}`).join(", ")
       const lateness = allowedLatenessMillis === 0 ? "" : `, allowed lateness ${allowedLatenessMillis} ms`
-      return `${Window.describe(node.window)}${lateness} of { ${fields} }`
+      const version = node.state.version === 1 ? "" : `, state version ${node.state.version}`
+      return `${Window.describe(node.window)}${lateness} of { ${fields} }${version}`
     }
     case "Split":
       return node.branches.map(([name]) => name).join(", ")

@@ -451,7 +451,8 @@ describe.each<Disorder>(["within", "one exchange", "one partition"])(
         )
       )
       assert.isAbove(stateful, runs(30))
-      assert.isAbove(underWay, runs(10))
+      // A stop waits for what is tried again, so that little is left in jobs of one partition.
+      assert.isAbove(underWay, runs(5))
     })
   }
 )

@@ -1,10 +1,9 @@
 import { describe, expect, it } from "@effect/vitest"
-import { execFile } from "node:child_process"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { pathToFileURL } from "node:url"
-import { promisify } from "node:util"
 import { type Fence, fencesIn, fencesOf, moduleOf, nameOf } from "../scripts/fences.ts"
+import { needsServer, printed, statedOutput } from "./support/examples.ts"
 
 const root = Path.join(import.meta.dirname, "..")
 // Not below node_modules: there Node refuses TypeScript, and "millrace" would not find this package.
@@ -39,24 +38,15 @@ describe("documentation", () => {
   })
 })
 
-/** What the comment at the end of an example says it prints. */
-const statedOutput = (source: string): string | undefined =>
-  /(?:^|\n)\/\/ Output:\n((?:\/\/.*(?:\n|$))*)\s*$/.exec(source)?.[1]!.replaceAll(/^\/\/ ?/gm, "").trimEnd()
-
-const printed = async (path: string): Promise<string> => {
-  const { stdout } = await promisify(execFile)(process.execPath, [path], {
-    cwd: root,
-    env: { ...process.env, NO_COLOR: "1", TZ: "UTC" }
-  })
-  return stdout.replaceAll(/[ \t]+$/gm, "").trimEnd()
-}
-
 const examples = (Fs.existsSync(Path.join(root, "examples"))
   ? Fs.readdirSync(Path.join(root, "examples"), { recursive: true, encoding: "utf8" })
   : [])
   .filter((file) => /^[^/\\]+\.ts$|[/\\]main\.ts$/.test(file))
   .map((file) => ({ file, path: Path.join(root, "examples", file) }))
-  .map((example) => ({ ...example, stated: statedOutput(Fs.readFileSync(example.path, "utf8")) }))
+  .map((example) => ({ ...example, source: Fs.readFileSync(example.path, "utf8") }))
+  // Those are run where servers are.
+  .filter(({ source }) => !needsServer(source))
+  .map((example) => ({ ...example, stated: statedOutput(example.source) }))
 
 describe.concurrent("examples", () => {
   for (const { file, path, stated } of examples) {

@@ -31,6 +31,10 @@ const by = (tests: ReadonlyArray<string>) => (name: string, ...edits: ReadonlyAr
 })
 const byCrashes = by(["recovery/everySideEffect"])
 const byVectors = by(["recovery/vectors"])
+const bySchedules = by(["simulation/schedules"])
+const byStores = by(["CheckpointStore"])
+const bySinks = by(["Sink.epochs"])
+const byAmbiguity = by(["recovery/ambiguous"])
 const byRestores = by(["Checkpoint", "machine/restoring", "Endings"])
 const byZombies = by(["regressions/zombieFiles"])
 
@@ -176,13 +180,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     "an epoch is given to sinks before it is durable",
     edit(
       "runtime/coordinator.ts",
-      "yield* commitSurely(store, {\n        job,",
-      "for (const [applier, application] of pending) {\n        applier.enqueue(application, false)\n        yield* applier.announce\n      }\n      pending.clear()\n      yield* commitSurely(store, {\n        job,"
-    ),
-    edit(
-      "runtime/coordinator.ts",
-      "const pending = yield* this.applications(epoch, captures)",
-      "const pending = new Map(yield* this.applications(epoch, captures))"
+      "yield* this.commit(compose)",
+      "yield* Effect.andThen(Effect.forEach(pending, ([applier, application]) =>\n"
+        + "        Effect.ignore(Effect.flatMap(applier['opened'], (writer) => writer.apply(application)))), this.commit(compose))"
     )
   ),
   byRestores(
@@ -196,6 +196,35 @@ export const mutants: ReadonlyArray<Mutant> = [
       "machine.record(value, time, key, Math.max(watermark, floor))",
       "machine.record(value, time, key, watermark)"
     )
+  ),
+  // Caught by the programs that change between two runs.
+  by(["compat/evolution"])(
+    "a window of another size adopts old state",
+    edit(
+      "runtime/comparing.ts",
+      "if (before.window !== now.window) differences",
+      "if (before.window === \"\") differences"
+    )
+  ),
+  by(["compat/evolution"])(
+    "any schema reads what any other wrote",
+    edit("plan/shape.ts", "if (isSame(before, after)) return true", "return true")
+  ),
+  by(["compat/evolution"])(
+    "fields in another order are not moved",
+    edit("runtime/comparing.ts", "now.fields[i]?.name !== name", "now.fields.length < i")
+  ),
+  by(["compat/randomUpgrades"])(
+    "rows under way go to whoever has the name",
+    edit(
+      "runtime/judging.ts",
+      "if (was === undefined || !this.isInput(was, now.inputs[at])) {",
+      "if (was === undefined) {"
+    )
+  ),
+  by(["compat/golden"])(
+    "a format to come is passed over",
+    edit("runtime/recovery.ts", "if (read instanceof OtherFormat) return", "if (read.constructor === Array) return")
   ),
   byZombies(
     "a successor writes to the file that others have open",
@@ -212,5 +241,121 @@ export const mutants: ReadonlyArray<Mutant> = [
   byZombies(
     "a file is taken back from where another has brought it",
     edit("plan/ndjsonSink.ts", "if (!isSame(found, this.seen ??= markerOf(found))) return false", "")
+  ),
+  // The protocol: between jobs, stores and sinks.
+  bySchedules(
+    "outputs of an epoch are taken after its picture",
+    edit(
+      "runtime/coordinator.ts",
+      "const pending = yield* this.applications(epoch, captures)",
+      "for (const { attempt, cut } of captures) (cut.sealed as Array<unknown>).push(...attempt.outputs.map((o) => [o, o.seal()]))\n"
+        + "      const pending = yield* this.applications(epoch, captures)"
+    )
+  ),
+  byCrashes("files of a checkpoint are not synced", edit("stores/fileStore.ts", "yield* file.sync", "")),
+  byCrashes(
+    "the folder of an epoch is not synced",
+    edit("stores/fileStore.ts", "commit.manifest)\n    yield* sync(within(name))", "commit.manifest)")
+  ),
+  bySinks("lines of a sink are not synced", edit("plan/ndjsonSink.ts", "yield* at(path, \"sync\")(file.sync)", "")),
+  bySinks(
+    "a marker is moved from wherever it stands",
+    edit("plan/SinkFenced.ts", "return standsAt(found, from) ? false", "return true ? false")
+  ),
+  bySchedules(
+    "an older epoch is gone on from though a sink stands ahead of it",
+    edit(
+      "runtime/applier.ts",
+      "if (at < 0) return yield* this.ahead(",
+      "if (at < 0) at = 0\n          if (at < 0) return yield* this.ahead("
+    )
+  ),
+  bySchedules(
+    "the number of a damaged epoch is given again",
+    edit("runtime/startup.ts", "Math.max(recovery.head, from.manifest.epoch)", "from.manifest.epoch")
+  ),
+  byRestores(
+    "timers of sessions are not restored",
+    edit(
+      "machine/sessions.ts",
+      "this.store(key, live as ReadonlyArray<Session>))",
+      "this.sessions.put(key, live as ReadonlyArray<Session>))"
+    )
+  ),
+  by(["machine/assignment"])(
+    "sessions merge in the wrong order",
+    edit("machine/sessions.ts", "acc = fields.merge(acc, live[i]!.acc)", "acc = fields.merge(live[i]!.acc, acc)")
+  ),
+  byRestores(
+    "a key is at home elsewhere once it was restored",
+    edit(
+      "runtime/standing.ts",
+      "partitionOf(key, partitions) === partition",
+      "(partitionOf(key, partitions) + 1) % partitions === partition"
+    )
+  ),
+  byStores(
+    "no fence in memory",
+    edit("stores/memoryStore.ts", "if (judgement !== \"new\") return Effect.fail(judgement)", "")
+  ),
+  byStores(
+    "no fence in files: what an earlier attempt has prepared can still be published",
+    edit("stores/fileStore.ts", "writer >= attempt) continue", "attempt > 0) continue")
+  ),
+  byStores(
+    "no fence in SQLite",
+    edit("stores/sqliteStore.ts", "AND attempt = ? AND ? > ?", "AND (attempt = ? OR 1) AND ? > ?")
+  ),
+  bySchedules(
+    "any attempt may write",
+    edit("stores/refusals.ts", "attempt === latest && attempt > 0", "attempt > 0 && latest > 0")
+  ),
+  byStores(
+    "an epoch may follow any other",
+    edit("stores/refusals.ts", "if (head !== previous)", "if (head < previous)")
+  ),
+  by(["regressions/overtakenAtTheStart"])(
+    "sinks begin anew whoever is in charge",
+    edit("runtime/applier.ts", "yield* this.inCharge\n        yield* position.begin", "yield* position.begin")
+  ),
+  byAmbiguity(
+    "a commit that failed is taken for done",
+    edit("runtime/patience.ts", "if (failure === undefined) return", "if (!(failure instanceof Fenced)) return")
+  ),
+  byAmbiguity(
+    "a commit that failed is taken for not done",
+    edit("runtime/patience.ts", "head.value.digest === commit.digest) return", "head.value.digest === \"\") return")
+  ),
+  byAmbiguity(
+    "an epoch that a sink has failed to take is passed over",
+    edit(
+      "runtime/applier.ts",
+      "this.failure = exit.cause\n",
+      "this.failure = exit.cause\n        this.waiting = this.waiting.slice(1)\n"
+    )
+  ),
+  bySchedules(
+    "retention drops pieces that are needed",
+    edit(
+      "runtime/coordinator.ts",
+      "const needed = new Set(kept.flatMap(({ blobs }) => blobs))",
+      "const needed = new Set()"
+    )
+  ),
+  bySchedules(
+    "checksums of pieces are not looked at",
+    edit("runtime/recovery.ts", " || crcOf(blob.value.bytes) !== crc", "")
+  ),
+  bySchedules(
+    "rows under way are given to every partition",
+    edit("runtime/carried.ts", "key === aStep || owner === partition", "key === aStep || owner >= 0")
+  ),
+  bySchedules(
+    "a split that had ended begins anew",
+    edit(
+      "runtime/standing.ts",
+      "split.source === source && split.split === name",
+      "split.source === source && split.split === name && !split.ended"
+    )
   )
 ]

@@ -90,13 +90,13 @@ describe("every damage to a piece of a checkpoint is found", () => {
             return Effect.succeed(bytes === undefined ? Option.none() : Option.some({ id, bytes }))
           }
         })
-        for (const [what, bytes] of damages(text, next)) {
+        for (const [what, bytes] of damages(text, next, 4)) {
           count++
           assert.isDefined(yield* damageIn(over(bytes), epochs), `manifest, ${what}`)
         }
         for (const [id, whole] of pieces) {
           assert.isDefined(yield* damageIn(over(text, [id, undefined]), epochs), `${id} missing`)
-          for (const [what, bytes] of damages(whole, next)) {
+          for (const [what, bytes] of damages(whole, next, 4)) {
             count++
             assert.isDefined(yield* damageIn(over(text, [id, bytes]), epochs), `${id}, ${what}`)
           }
@@ -109,7 +109,7 @@ describe("every damage to a piece of a checkpoint is found", () => {
         const older = Option.getOrThrow(yield* store.manifest(job, epochs - 1))
         assert.isDefined(yield* damageIn(over(older), epochs), "a stale manifest")
       })))
-    assert.isAbove(count, 3000)
+    assert.isAbove(count, 1000)
     told("pieces by their own checksums", count, began)
   })
 
@@ -128,7 +128,7 @@ describe("every damage to a piece of a checkpoint is found", () => {
         assert.isAtLeast(own.length, 3)
         for (const path of own) {
           const whole = disk.bytes(path)
-          for (const [what, bytes] of damages(whole, next, 8)) {
+          for (const [what, bytes] of damages(whole, next, 16)) {
             count++
             disk.put(path, bytes)
             assert.isDefined(yield* damageIn(store, epochs), `${path}, ${what}`)
@@ -143,7 +143,7 @@ describe("every damage to a piece of a checkpoint is found", () => {
         }
         assert.isUndefined(yield* damageIn(store, epochs))
       })))
-    assert.isAbove(count, 500)
+    assert.isAbove(count, 300)
     told("files of a folder", count, began)
   })
 
@@ -162,7 +162,7 @@ describe("every damage to a piece of a checkpoint is found", () => {
           yield* Checkpoint.writeFile(value, path)
           const whole = disk.bytes(path)
           const canonical = JSON.stringify(value)
-          for (const [what, bytes] of damages(whole, next)) {
+          for (const [what, bytes] of damages(whole, next, 4)) {
             count++
             disk.put(path, bytes)
             const exit = yield* Effect.exit(Checkpoint.readFile(path))
@@ -181,7 +181,7 @@ describe("every damage to a piece of a checkpoint is found", () => {
           assert.deepStrictEqual(yield* Checkpoint.readFile(path), { ...value, takenAt: value.takenAt + 1 })
         })).pipe(Effect.provideService(FileSystem.FileSystem, disk.fileSystem))
     )
-    assert.isAbove(count, 3000)
+    assert.isAbove(count, 1000)
     told("a file for people", count, began)
   })
 
@@ -345,8 +345,8 @@ describe("a run on a damaged store", () => {
         const exit = await runOn(disk, { retain: 1000, opened: (position) => opened.push(position) })
         if (Exit.isSuccess(exit)) {
           assertSame(exit.value, reference, what)
-          // Never from the beginning.
-          assert.isAbove(Number(opened[0] ?? 0), 0, what)
+          // Never from the beginning; a source that has ended is not opened.
+          assert.isTrue(opened.every((position) => Number(position ?? 0) > 0), what)
           outcomes.right++
           continue
         }
@@ -404,7 +404,7 @@ describe("a run on a damaged store", () => {
       if (retain === 1000) {
         if (Exit.isFailure(exit)) throw new Error(String(exit.cause))
         assertSame(exit.value, reference, "the fourth newest")
-        assert.isAbove(Number(opened[0] ?? 0), 0)
+        assert.isTrue(opened.every((position) => Number(position ?? 0) > 0))
       } else {
         assert.isTrue(Exit.isFailure(exit))
         const error = Option.getOrThrow(Exit.findErrorOption(exit as Exit.Exit<never, unknown>))

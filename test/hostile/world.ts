@@ -10,7 +10,7 @@ import { FolderDisk } from "../support/folderDisk.ts"
 export const seed = 7
 
 /** Small: a checkpoint of it has a few kilobytes. */
-export const kind: Kind = tumbling(60)
+export const kind: Kind = tumbling(90)
 
 export const reference: Outcome = expected(kind)
 

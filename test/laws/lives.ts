@@ -83,6 +83,7 @@ const settingsOf = (
   maxPendingBytes,
   retain,
   start: "resume",
+  upgrade: {},
   sinkTimeoutMillis: 60_000,
   restarts: Supervision.restarts({ max: 1, within: "1 hour" })
 })
@@ -174,7 +175,7 @@ export class Ledger {
         if (isAt(here(), marker) && here()?.digest === marker.digest) return Effect.void
         if (isAt(here(), after)) return Effect.sync(change)
         return Effect.fail(
-          new Sink.SinkFenced({ sink, expected: JSON.stringify(after), found: JSON.stringify(here()) })
+          new Sink.SinkFenced({ sink, expected: placeText(after), found: placeText(here()) })
         )
       })
     this.sink = Sink.transactional<unknown, unknown>({
@@ -205,6 +206,8 @@ export class Ledger {
     })
   }
 }
+
+const placeText = (marker: Sink.Marker | undefined): string => JSON.stringify(marker ?? "nowhere")
 
 const isAt = (a: Sink.Marker | undefined, b: Sink.Marker | undefined): boolean =>
   a?.lineage === b?.lineage && a?.epoch === b?.epoch

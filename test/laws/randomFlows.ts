@@ -121,6 +121,8 @@ export interface Parts {
   /** Sees each record that passes an operator, and may throw. */
   readonly touch: () => void
   readonly onError: ErrorPolicy.ErrorPolicy
+  /** What every source, and every flow before it is keyed, passes through: all of it, unchanged. */
+  readonly passing: (flow: Flow.Flow<Row, unknown>, place: number) => Flow.Flow<Row, unknown>
   /** How often what is refused is tried again before; all of it in vain. */
   readonly retries: number
 }
@@ -264,6 +266,7 @@ const memory: Parts = {
   sink: () => Sink.memory<unknown>(),
   deadLetters: Sink.memory<DeadLetter>(),
   touch: () => {},
+  passing: (flow) => flow,
   onError: ErrorPolicy.fail,
   retries: 0
 }
@@ -277,6 +280,7 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
   const opens: Array<Open> = []
   const discarded: Array<Flow.Output<unknown>> = []
   let named = 0
+  let places = 0
   let waits = false
 
   const outOf = (input: Open, flow: Flow.Flow<Row, unknown>, change: Partial<Open> = {}): void => {
@@ -318,7 +322,7 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
   }
 
   const keyedBy = (input: Open, global: boolean): Open => {
-    const rows = rowsOf(input)
+    const rows = typed(parts.passing(rowsOf(input), places++))
     const keyed = global ? Flow.global(rows) : Flow.keyBy(rows, (row) => row.key, Schema.Number)
     const certain = input.certain === "all" || input.certain === "by origin" ? "by origin and key" : "none"
     return {
@@ -474,10 +478,13 @@ export const build = (spec: Spec, given: Partial<Parts> = {}): Built => {
   Object.entries(inputs).forEach(([name, splits], i) => {
     const { bound } = spec.sources[i]!
     opens.push({
-      flow: Flow.from(name, parts.source(name, splits), {
-        time: (row) => row.at,
-        watermark: bound === 0 ? Watermark.monotonic : Watermark.boundedOutOfOrderness(bound)
-      }),
+      flow: parts.passing(
+        Flow.from(name, parts.source(name, splits), {
+          time: (row) => row.at,
+          watermark: bound === 0 ? Watermark.monotonic : Watermark.boundedOutOfOrderness(bound)
+        }),
+        places++
+      ),
       keyed: undefined,
       kind: "row",
       window: "",

@@ -88,6 +88,7 @@ export const bench = (window: Window, options: BenchOptions = {}, from?: ReturnT
       fields: [["answer", aggregate]],
       key: { schema: Schema.String },
       element: undefined,
+      state: { version: 1 },
       onError: undefined
     },
     lateness,

@@ -80,6 +80,7 @@ class Partition {
           fields: [["texts", concat], ["count", Aggregate.count]],
           key: { schema: Schema.String },
           element: undefined,
+          state: { version: 1 },
           onError: undefined
         },
         lateness,

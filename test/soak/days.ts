@@ -55,14 +55,15 @@ export const makeDays = (hours: number, next: (n: number) => number): Days => {
       const idleTo = idleFrom + hour + next(hour)
       const burst = start + 2 * hour + next(2 * hour)
       let hasBurst = false
-      for (let due = start + 1000; due < start + cycle - quiet; due += 15_000 + next(10_000)) {
+      const end = Math.min(start + cycle - quiet, hours * hour)
+      for (let due = start + 1000; due < end; due += 15_000 + next(10_000)) {
         if (split === 2 && due > idleFrom && due < idleTo) continue
         send(due, `key ${next(20)}`, due + wrong(split, due) - next(50_000))
         if (split !== 1 || hasBurst || due < burst) continue
         hasBurst = true
         for (let i = 0; i < 40; i++) send(due, `key ${next(20)}`, due - 2 * hour + next(hour))
       }
-      send(start + cycle - tick, "tick", start + cycle - tick)
+      if (start + cycle <= hours * hour) send(start + cycle - tick, "tick", start + cycle - tick)
     }
     return sent
   })

@@ -6,3 +6,6 @@
 export class Malformed extends Error {
   override readonly name = "Malformed"
 }
+
+/** Sound, and of another release: to go back to an earlier epoch because of it would undo what that release did. */
+export class OtherFormat extends Malformed {}

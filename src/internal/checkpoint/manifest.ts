@@ -4,10 +4,11 @@
  */
 import * as Schema from "effect/Schema"
 import { ExactNumber } from "../numbers.ts"
+import { PlanRecord } from "../plan/record.ts"
 import { keyGroups } from "../state/keyIdentity.ts"
 import { parse } from "./columns.ts"
 import { sha256Hex } from "./digest.ts"
-import { Malformed } from "./malformed.ts"
+import { Malformed, OtherFormat } from "./malformed.ts"
 
 export const format = 1
 
@@ -105,6 +106,8 @@ export const manifestFields = {
   job: Schema.String,
   /** Of the plan. */
   fingerprint: Schema.String,
+  /** What state hangs on; absent in checkpoints that were written before it was remembered. */
+  plan: Schema.optionalKey(PlanRecord),
   lineage: Schema.String,
   /** Where the lineage began, unless from nothing. */
   parent: Schema.optionalKey(Schema.Struct({ lineage: Schema.String, epoch: Natural })),
@@ -161,7 +164,9 @@ export const decodeManifest = (bytes: Uint8Array): Manifest => {
   if (typeof parsed !== "object" || parsed === null) throw new Malformed("the manifest is no object")
   const found = "format" in parsed ? parsed.format : undefined
   if (found !== format) {
-    throw new Malformed(`the manifest has format ${printedFormat(found)}, and this release reads ${format}`)
+    const problem = `the manifest has format ${printedFormat(found)}, and this release reads format ${format}`
+    // Written as it was meant, by another release: nothing of it is damaged.
+    throw typeof found === "number" ? new OtherFormat(problem) : new Malformed(problem)
   }
   try {
     return decode(parsed)

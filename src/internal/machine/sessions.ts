@@ -196,6 +196,9 @@ const columnsOf = [
   ({ fired }: Session): unknown => fired
 ]
 
+/** How many there are. */
+export const sessionColumns = columnsOf.length
+
 /** A key has one session most of the time, whose parts go into the columns as they are; of several, lists of them do. */
 const sessionsCodec = (accs: ValueCodec): ValueCodec => {
   const own = columnsOf.length

@@ -227,5 +227,17 @@ const check = ({ label, node, timed }: Operator): void => {
       )
     }
   }
+  const { migrations = {}, version } = node.state
+  if (!(Number.isSafeInteger(version) && version >= 1)) {
+    refuse(label, `has state of version ${version}`, "count versions in whole numbers from 1")
+  }
+  const beyond = Object.keys(migrations).find((from) => !(Number(from) >= 1 && Number(from) < version))
+  if (beyond !== undefined) {
+    refuse(
+      label,
+      `has state of version ${version}, and a migration from version ${beyond}`,
+      "count the version up: migrations[1] makes version 2 of version 1"
+    )
+  }
   if (node.fields.length === 0) refuse(label, "computes nothing", "give Flow.aggregate at least one field")
 }

@@ -7,6 +7,7 @@ import type { ErrorPolicy } from "../../ErrorPolicy.ts"
 import type { Rule } from "../../Partitioner.ts"
 import type { Sink } from "../../Sink.ts"
 import type { Source } from "../../Source.ts"
+import type { StateVersion } from "../../Upgrade.ts"
 import type { Watermark } from "../../Watermark.ts"
 import type { Window } from "../../Window.ts"
 
@@ -99,6 +100,8 @@ export interface WindowNode {
   readonly fields: ReadonlyArray<readonly [name: string, aggregate: Aggregate<unknown, unknown, unknown>]>
   readonly key: Key
   readonly element: Codec<unknown, unknown> | undefined
+  /** How what earlier programs wrote is read. */
+  readonly state: StateVersion
   readonly onError: ErrorPolicy | undefined
 }
 

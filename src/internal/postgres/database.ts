@@ -152,7 +152,7 @@ const utf8 = new TextEncoder()
 export const identifier = (name: string): string => {
   const problem = name === ""
     ? "it is empty"
-    : /\0|\p{Surrogate}/u.test(name)
+    : name.includes("\0") || /\p{Surrogate}/u.test(name)
     ? "it holds what no text in Postgres can"
     : utf8.encode(name).length > longestNameBytes
     ? `it is longer than ${longestNameBytes} bytes`

@@ -18,7 +18,7 @@ import {
   ensureTables,
   identifier,
   Postgres,
-  PostgresError,
+  type PostgresError,
   qualified,
   type Table
 } from "./database.ts"

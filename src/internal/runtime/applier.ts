@@ -4,7 +4,6 @@
  * A sink that fails is opened anew and tried again, while the job goes on until it can keep no more for it.
  */
 import * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -20,6 +19,7 @@ import {
 } from "../../Sink.ts"
 import { standsAt } from "../plan/SinkFenced.ts"
 import { waitUntil } from "./inlet.ts"
+import { pauseMillis } from "./patience.ts"
 
 /** An epoch's rows for the sink, and what they weigh. */
 export interface Pending extends Application {
@@ -33,8 +33,6 @@ const nowhere: Marker = { lineage: "", epoch: 0, digest: "" }
 
 export const markerText = (marker: Marker | undefined): string =>
   marker === undefined ? "the beginning" : `epoch ${marker.epoch} of ${marker.lineage}`
-
-const longestPauseMillis = 5000
 
 export class Applier {
   readonly sink: string
@@ -55,12 +53,21 @@ export class Applier {
   private readonly isDurable: boolean
   private readonly changed = TxRef.makeUnsafe(0)
   private readonly jobScope: Scope.Scope
+  /** Fails where another run has taken the job over. */
+  private readonly inCharge: Effect.Effect<void, unknown>
 
-  constructor(sink: string, open: Open, isDurable: boolean, jobScope: Scope.Scope) {
+  constructor(
+    sink: string,
+    open: Open,
+    isDurable: boolean,
+    jobScope: Scope.Scope,
+    inCharge: Effect.Effect<void, unknown>
+  ) {
     this.sink = sink
     this.isDurable = isDurable
     this.open = open
     this.jobScope = jobScope
+    this.inCharge = inCharge
   }
 
   get pending(): ReadonlyArray<Pending> {
@@ -137,7 +144,13 @@ export class Applier {
   begin(marker: Marker): Effect.Effect<void, unknown> {
     return Effect.gen({ self: this }, function*() {
       const { position } = yield* this.opened
-      if (position !== undefined) yield* position.begin(marker, yield* position.current)
+      if (position !== undefined) {
+        const found = yield* position.current
+        // Only now: who was overtaken before the look would see the place of another run, and begin anew from there. Who
+        // is overtaken after it is refused by the sink, which has moved.
+        yield* this.inCharge
+        yield* position.begin(marker, found)
+      }
       this.applied = this.next = marker
     })
   }
@@ -154,6 +167,7 @@ export class Applier {
       if (position !== undefined) {
         const found = yield* position.current
         at = known.findIndex((marker) => standsAt(found, marker))
+        if (at < 0) yield* this.inCharge
         if (at < 0 && found === undefined && position.isVolatile) {
           // What it held is gone with the process that held it.
           yield* Effect.logWarning(
@@ -202,13 +216,13 @@ export class Applier {
         const fenced = Cause.findErrorOption(exit.cause)
         if (fenced._tag === "Some" && fenced.value instanceof SinkFenced) return yield* fenced.value
         this.failure = exit.cause
-        const pauseMillis = Math.min(longestPauseMillis, 50 * 2 ** failures++)
+        const millis = yield* pauseMillis(failures++)
         yield* Effect.logWarning(
-          `Sink "${this.sink}" could not take ${markerText(pending.marker)}; it is tried again in ${pauseMillis} ms`,
+          `Sink "${this.sink}" could not take ${markerText(pending.marker)}; it is tried again in ${millis} ms`,
           exit.cause
         )
         yield* this.announce
-        yield* Effect.sleep(Duration.millis(pauseMillis))
+        yield* Effect.sleep(millis)
         // A sink that cannot be opened again is one that fails again.
         yield* Effect.catchCause(this.reopen, (cause) => Effect.sync(() => void (this.failure = cause)))
       }

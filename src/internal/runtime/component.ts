@@ -155,7 +155,7 @@ export class Attempt {
   /** Nothing that was taken in is on its way any more: outputs have it, or state, or it was refused. */
   get isIdle(): boolean {
     return this.isSettled
-      && this.runners.every(({ out, record, task }) => !task.hasWork(record.value, false, out))
+      && this.runners.every(({ out, record, task }) => !task.isTryingAgain && !task.hasWork(record.value, false, out))
       && this.outputs.every(({ isIdle }) => isIdle)
   }
 

@@ -53,6 +53,7 @@ export const longestChain = 256
 export interface Launch {
   readonly job: string
   readonly fingerprint: string
+  readonly plan: Manifest["plan"]
   readonly graph: Graph
   readonly partitions: number
   readonly attempt: number
@@ -201,7 +202,7 @@ export class Coordinator {
       const { captures, pauseMillis } = yield* this.picture
       const epoch = ++this.epoch
       const { appliers, launch, store } = this
-      const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions } = launch
+      const { attempt, fingerprint, graph, imported, job, lineage, parent, partitions, plan } = launch
       const absent = this.known.filter((entry) => entry !== undefined)
         .filter(({ part }) => captures.every(({ cut }) => cut.part.part !== part))
       const isDue = this.isBaseDue(captures)
@@ -257,6 +258,7 @@ export class Coordinator {
           format,
           job,
           fingerprint,
+          ...plan === undefined ? {} : { plan },
           lineage,
           ...parent === undefined ? {} : { parent },
           ...imported === undefined ? {} : { imported },

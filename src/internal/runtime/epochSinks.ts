@@ -4,7 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Checkpoint } from "../../Checkpoint.ts"
 import { SinkStalled } from "../../FlowError.ts"
-import type { SinkFenced } from "../../Sink.ts"
+import type { Marker, SinkFenced } from "../../Sink.ts"
 import { unpackChunks } from "../checkpoint/chunks.ts"
 import type { BlobReference, Manifest } from "../checkpoint/manifest.ts"
 import type { Applier, Pending } from "./applier.ts"
@@ -19,7 +19,15 @@ export const open = (appliers: Appliers): Effect.Effect<void, unknown> =>
   Effect.forEach(appliers.values(), ({ opening }) => opening, { discard: true })
 
 /** Opens all sinks and makes sure that a job could go on from a checkpoint, without moving any of them. */
-export const check = (appliers: Appliers, job: string, { sinks }: Checkpoint): Effect.Effect<void, unknown> =>
+export const check = (
+  appliers: Appliers,
+  job: string,
+  sinks: ReadonlyArray<
+    Pick<Checkpoint["sinks"][number], "sink" | "applied"> & {
+      readonly pending: ReadonlyArray<{ readonly marker: Marker }>
+    }
+  >
+): Effect.Effect<void, unknown> =>
   Effect.forEach(appliers.values(), (applier) => {
     const entry = sinks.find(({ sink }) => sink === applier.sink)
     if (entry === undefined) return applier.opening

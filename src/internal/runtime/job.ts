@@ -10,11 +10,12 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TxRef from "effect/TxRef"
 import { atEpoch, type Checkpoint } from "../../Checkpoint.ts"
-import { CheckpointStore } from "../../CheckpointStore.ts"
+import { CheckpointStore, type CheckpointStoreError } from "../../CheckpointStore.ts"
 import type { ErrorPolicy } from "../../ErrorPolicy.ts"
 import { edgeOf, type Flow, type Trait } from "../../Flow.ts"
 import {
   type BufferFull,
+  CheckpointRefused,
   type InvalidKey,
   JobNotRunning,
   OperatorUnknown,
@@ -25,12 +26,15 @@ import type { JobStatus } from "../../JobStatus.ts"
 import type { Sink } from "../../Sink.ts"
 import type { QueueSource } from "../../Source.ts"
 import type { RestartIntensity } from "../../Supervision.ts"
+import type { Answers, Upgrade } from "../../Upgrade.ts"
+import { Malformed } from "../checkpoint/malformed.ts"
 import type { Graph } from "../plan/graph.ts"
 import type { Node } from "../plan/node.ts"
 import { type Identity, keyIdentity } from "../state/keyIdentity.ts"
 import { Engine } from "./engine.ts"
 import { advance, offer } from "./offers.ts"
 import { partitionOf } from "./routers.ts"
+import { preview } from "./succession.ts"
 import { ambient } from "./surroundings.ts"
 
 /** What `Job.make` leaves: all that is needed to run. */
@@ -43,6 +47,7 @@ export interface Program {
 
 export interface Settings {
   readonly start: "resume" | "afresh"
+  readonly upgrade: Answers
   readonly retain: number
   readonly maxPendingBytes: number
   readonly sinkTimeoutMillis: number
@@ -208,6 +213,29 @@ export const launch: (
           "of a flow that the job does not have"
       }
     }
+  }
+)
+
+/** What a launch would make of the checkpoint that it finds. */
+export const planned: (
+  program: Program,
+  options: Parameters<typeof preview>[2]
+) => Effect.Effect<Upgrade, CheckpointStoreError | CheckpointRefused, CheckpointStore> = Effect.fn("Job.plan")(
+  function*(program: Program, options: Parameters<typeof preview>[2]) {
+    const store = yield* CheckpointStore
+    return yield* Effect.catchIf(
+      preview(store, program, options),
+      (failure) => failure instanceof Malformed,
+      ({ message }) =>
+        Effect.fail(
+          new CheckpointRefused({
+            job: program.name,
+            epoch: 0,
+            problem: message,
+            remedy: "Bring its store back from a copy, or restore a savepoint with Checkpoint.layer"
+          })
+        )
+    )
   }
 )
 

@@ -1,6 +1,7 @@
 /** A store that fails may answer the next time: what is asked again, how often, and what came of it meanwhile. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Random from "effect/Random"
 import {
   AlongsideRefused,
   type CheckpointStore,
@@ -20,7 +21,11 @@ const commitTries = 20
 /** About three seconds. */
 const readTries = 7
 
-const pauseMillis = (tries: number): number => Math.min(longestPauseMillis, firstPauseMillis * 2 ** tries)
+/** Between half of what is due and all of it: jobs that one store has failed do not come back to it together. */
+export const pauseMillis = (tries: number): Effect.Effect<number> => {
+  const most = Math.min(longestPauseMillis, firstPauseMillis * 2 ** tries)
+  return Random.nextIntBetween(most / 2, most)
+}
 
 /**
  * What came of a commit that failed is read from the store before anything else is done. One that a sink's statement has
@@ -45,20 +50,23 @@ export const commitSurely = (
         }
       }
       if (tries === commitTries) return yield* failure
-      yield* Effect.logWarning(`Epoch ${commit.epoch} is tried again in ${pauseMillis(tries)} ms`, failure)
-      yield* Effect.sleep(pauseMillis(tries))
+      const millis = yield* pauseMillis(tries)
+      yield* Effect.logWarning(`Epoch ${commit.epoch} is tried again in ${millis} ms`, failure)
+      yield* Effect.sleep(millis)
     }
   })
 
 /** Asks again what only reads, or may be done twice. What is damaged will be so the next time. */
-const asked = <A>(effect: Effect.Effect<A, CheckpointStoreError>): Effect.Effect<A, CheckpointStoreError> => {
-  const again = (tries: number): Effect.Effect<A, CheckpointStoreError> =>
+const asked = <A, E extends CheckpointStoreError | Fenced>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
+  const again = (tries: number): Effect.Effect<A, E> =>
     effect.pipe(Effect.catch((failure) => {
-      if (tries === readTries || failure.cause instanceof Malformed) return Effect.fail(failure)
-      return Effect.logWarning(`${failure.message}; it is asked again in ${pauseMillis(tries)} ms`).pipe(
-        Effect.andThen(Effect.sleep(pauseMillis(tries))),
-        Effect.andThen(again(tries + 1))
-      )
+      const isFinal = failure instanceof Fenced || failure.cause instanceof Malformed
+      if (tries === readTries || isFinal) return Effect.fail(failure)
+      return Effect.flatMap(pauseMillis(tries), (millis) =>
+        Effect.logWarning(`${failure.message}; it is asked again in ${millis} ms`).pipe(
+          Effect.andThen(Effect.sleep(millis)),
+          Effect.andThen(again(tries + 1))
+        ))
     }))
   return again(1)
 }
@@ -69,5 +77,6 @@ export const patient = (store: Store): Store => ({
   acquire: (job) => asked(store.acquire(job)),
   list: (job) => asked(store.list(job)),
   manifest: (job, epoch) => asked(store.manifest(job, epoch)),
-  blob: (job, id) => asked(store.blob(job, id))
+  blob: (job, id) => asked(store.blob(job, id)),
+  remove: (job, attempt, drop) => asked(store.remove(job, attempt, drop))
 })

@@ -7,8 +7,9 @@ import { CheckpointRefused } from "../../FlowError.ts"
 import { unpackChunks } from "../checkpoint/chunks.ts"
 import { readFlight, Tables } from "../checkpoint/contents.ts"
 import { crcOf } from "../checkpoint/digest.ts"
-import { Malformed } from "../checkpoint/malformed.ts"
+import { Malformed, OtherFormat } from "../checkpoint/malformed.ts"
 import { type BlobReference, decodeManifest, type Manifest, type PartEntry } from "../checkpoint/manifest.ts"
+import type { Graph } from "../plan/graph.ts"
 import { blobsOf, type Kept, type Link } from "./coordinator.ts"
 import type { PartContents } from "./standing.ts"
 import { type PieceNames, withStrays } from "./strays.ts"
@@ -163,7 +164,6 @@ const pendingBlobs = ({ sinks }: Manifest): ReadonlyArray<BlobReference> =>
 export const recover = Effect.fnUntraced(function*(
   store: Store,
   job: string,
-  fingerprint: string,
   isAfresh: boolean,
   pieces: PieceNames
 ): Effect.fn.Return<Recovery, CheckpointStoreError | CheckpointRefused> {
@@ -198,6 +198,7 @@ export const recover = Effect.fnUntraced(function*(
         return damage === undefined ? Effect.fail(failure as CheckpointStoreError) : Effect.succeed(damage)
       })
     )
+    if (read instanceof OtherFormat) return yield* refuseFormat(job, epoch, read)
     if (read instanceof Malformed) {
       newest ??= read
       yield* Effect.logWarning(`Job "${job}" passes over epoch ${epoch}: ${read.message}`)
@@ -217,17 +218,40 @@ export const recover = Effect.fnUntraced(function*(
         + "or give everything up with { start: \"afresh\" }"
     })
   }
-  if (from !== undefined && from.manifest.fingerprint !== fingerprint) {
-    return yield* new CheckpointRefused({
-      job,
-      epoch: from.manifest.epoch,
-      problem: "it was written by a job with another plan",
-      remedy:
-        "Run the program that wrote it, give the changed job another name, or begin anew with { start: \"afresh\" }"
-    })
-  }
   return { head, kept: yield* withStrays(store, job, kept, damaged, pieces), from }
 })
+
+/** Sources without positions have forgotten what they gave after an epoch that is not the last. */
+export const refuseForgotten = (job: string, graph: Graph, epoch: number): Effect.Effect<void, CheckpointRefused> =>
+  Effect.suspend(() => {
+    const forgetful = graph.operators.flatMap(({ label, node }) => {
+      const body = node._tag === "Source" ? node.source.body : undefined
+      return body === undefined || body._tag === "Memory" || (body._tag === "Read" && body.replayable) ? [] : [label]
+    })
+    if (forgetful.length === 0) return Effect.void
+    return Effect.fail(
+      new CheckpointRefused({
+        job,
+        epoch,
+        problem: `later ones are damaged, and ${
+          forgetful.map((name) => `"${name}"`).join(", ")
+        } cannot give again what came after`,
+        remedy: "Bring the store back from a copy, take the loss by restoring this epoch with Checkpoint.atEpoch and "
+          + "Checkpoint.layer, or begin anew with { start: \"afresh\" }"
+      })
+    )
+  })
+
+/** What another release has written says nothing to this one; to pass over it would undo what that release did. */
+export const refuseFormat = (job: string, epoch: number, { message }: OtherFormat): CheckpointRefused =>
+  new CheckpointRefused({
+    job,
+    epoch,
+    problem: message,
+    remedy:
+      "Run the release that wrote it, or a later one; to use this one all the same, bring the store back from a copy of "
+      + "before, give the job another name, or begin anew with { start: \"afresh\" }"
+  })
 
 /** Stores that check what they read say so in their own words. */
 const damageOf = (failure: CheckpointStoreError | Malformed): Malformed | undefined =>

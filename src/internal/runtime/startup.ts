@@ -4,76 +4,42 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
-import { type Checkpoint, Start } from "../../Checkpoint.ts"
+import { Start } from "../../Checkpoint.ts"
 import type { CheckpointStore } from "../../CheckpointStore.ts"
-import { CheckpointRefused } from "../../FlowError.ts"
-import * as Plan from "../../Plan.ts"
 import type { Sink } from "../../Sink.ts"
 import { Tables } from "../checkpoint/contents.ts"
 import { Malformed } from "../checkpoint/malformed.ts"
 import { encodeManifest, format, type Manifest } from "../checkpoint/manifest.ts"
+import { recordOf } from "../plan/record.ts"
 import { Applier } from "./applier.ts"
 import { Coordinator } from "./coordinator.ts"
 import * as epochSinks from "./epochSinks.ts"
 import { importValue } from "./importing.ts"
 import type { Program, Settings } from "./job.ts"
+import { fingerprintOf } from "./judging.ts"
 import type { Parts } from "./parts.ts"
 import { commitSurely, patient } from "./patience.ts"
 import {
   newLineage,
   partContents,
   readBlob,
-  readManifest,
   readTables,
   recover,
   type Recovered,
+  type Recovery,
+  refuseForgotten,
   sound,
   unrestorable
 } from "./recovery.ts"
 import { deadLetterCodec, type RowCodec, rowCodec } from "./rowCodec.ts"
 import { type PartStanding, standingOf, unstarted } from "./standing.ts"
-
-/** Sources without positions have forgotten what they gave after an epoch that is not the last. */
-const refuseForgotten = (job: string, graph: Program["graph"], epoch: number): Effect.Effect<void, CheckpointRefused> =>
-  Effect.suspend(() => {
-    const forgetful = graph.operators.flatMap(({ label, node }) => {
-      const body = node._tag === "Source" ? node.source.body : undefined
-      return body === undefined || body._tag === "Memory" || (body._tag === "Read" && body.replayable) ? [] : [label]
-    })
-    if (forgetful.length === 0) return Effect.void
-    return Effect.fail(
-      new CheckpointRefused({
-        job,
-        epoch,
-        problem: `later ones are damaged, and ${
-          forgetful.map((name) => `"${name}"`).join(", ")
-        } cannot give again what came after`,
-        remedy: "Bring the store back from a copy, take the loss by restoring this epoch with Checkpoint.atEpoch and "
-          + "Checkpoint.layer, or begin anew with { start: \"afresh\" }"
-      })
-    )
-  })
-
-/**
- * What a checkpoint must share with the job that goes on from it. Where a sink writes may change, because it remembers itself
- * how far it has come; not whether its rows wait for their epochs.
- */
-const fingerprintOf = (name: string, graph: Program["graph"], deadLetters: Program["deadLetters"]): string => {
-  const plan = Plan.fromGraph(name, graph)
-  const delivery = (byEpoch: boolean) => byEpoch ? "by epoch" : "at once"
-  const letters = deadLetters && { output: "dead letters", reason: delivery(deadLetters.openEpochs !== undefined) }
-  return Plan.fingerprint({
-    ...plan,
-    sinks: plan.sinks.map((sink, i) => ({ ...sink, details: delivery(graph.outlets[i]!.byEpoch) })),
-    discarded: letters === undefined ? plan.discarded : [...plan.discarded, letters]
-  })
-}
+import { isBeginning, isToTakeIn, judgedEpoch, judgedValue, succeed } from "./succession.ts"
 
 /** The first epoch of a job: nothing has happened, and sinks are about to begin. */
 const beginning = Effect.fnUntraced(function*(
   store: CheckpointStore["Service"],
   { previous, sinks, ...first }:
-    & Pick<Manifest, "job" | "fingerprint" | "attempt" | "epoch" | "partitions">
+    & Pick<Manifest, "job" | "fingerprint" | "plan" | "attempt" | "epoch" | "partitions">
     & { readonly previous: number; readonly sinks: ReadonlyArray<string> }
 ): Effect.fn.Return<Recovered, unknown> {
   const { attempt, epoch, job } = first
@@ -103,36 +69,30 @@ const beginning = Effect.fnUntraced(function*(
   return { manifest, tables: new Tables(), blobs: new Map(), isHead: true }
 })
 
-/**
- * Whether a checkpoint that the program brings is to become the head of the store: not if the store has gone on from it
- * before. One of another job, or of another plan, is refused before the store has it, where it would be in the way.
- */
-const isToTakeIn = Effect.fnUntraced(function*(
+/** Makes an epoch for the program of one that another has left; says whether that was needed. */
+const upgradedBy = Effect.fnUntraced(function*(
+  program: Program,
+  { upgrade }: Settings,
   store: CheckpointStore["Service"],
-  job: string,
-  fingerprint: string,
-  isAfresh: boolean,
-  value: Checkpoint
+  attempt: number,
+  appliers: epochSinks.Appliers,
+  { from, head }: Recovery
 ): Effect.fn.Return<boolean, unknown> {
-  const problem = value.job !== job
-    ? `it is one of job "${value.job}"`
-    : value.fingerprint !== fingerprint
-    ? "it was written by a job with another plan"
-    : undefined
-  if (problem !== undefined) {
-    const remedy = "Give Checkpoint.layer a checkpoint of this job, as its program is now"
-    return yield* new CheckpointRefused({ job, epoch: value.epoch, problem, remedy })
-  }
-  if (isAfresh) return true
-  const is = (at: { readonly lineage: string; readonly epoch: number } | undefined) =>
-    at?.lineage === value.lineage && at.epoch === value.epoch
-  // Of the newest that can be read: a damaged head must not take the job back to where the program began.
-  for (const { epoch } of yield* store.list(job)) {
-    const manifest = yield* readManifest(store, job, epoch)
-    if (!(manifest instanceof Malformed)) return !is(manifest) && !is(manifest.imported)
-  }
+  if (from === undefined || isBeginning(from)) return false
+  const judgement = yield* judgedEpoch(from, program, upgrade)
+  if (!judgement.differs) return false
+  const { manifest: { epoch, sinks } } = from
+  if (!from.isHead) yield* refuseForgotten(program.name, program.graph, epoch)
+  // Sinks first here, too: whoever goes back to the program before must find what it had.
+  yield* epochSinks.check(appliers, program.name, sinks.filter(({ sink }) => judgement.outputs.has(sink)))
+  yield* succeed(store, attempt, head, from, judgement, program)
   return true
-})
+}, (effect, { name }, _settings, _store, _attempt, _appliers, { head }) =>
+  Effect.catchIf(
+    effect,
+    (failure) => failure instanceof Malformed,
+    ({ message }) => Effect.fail(unrestorable(name, head, message))
+  ))
 
 /** A job that can begin, or one that has nothing left to do. */
 export interface Started {
@@ -146,16 +106,20 @@ export interface Started {
 }
 
 export const start = Effect.fnUntraced(function*(
-  { deadLetters, graph, name }: Program,
+  program: Program,
   settings: Settings,
   hasty: CheckpointStore["Service"],
   parts: Parts,
   jobScope: Scope.Scope,
   context: Context.Context<FileSystem.FileSystem>
 ): Effect.fn.Return<Started, unknown> {
+  const { deadLetters, graph, name } = program
+  const { upgrade } = settings
   const store = patient(hasty)
-  const fingerprint = fingerprintOf(name, graph, deadLetters)
+  const fingerprint = fingerprintOf(program)
+  const plan = recordOf(graph, deadLetters)
   const attempt = yield* store.acquire(name)
+  const inCharge = store.remove(name, attempt, { epochs: [], blobs: [] })
 
   const appliers = new Map<number | undefined, Applier>()
   const applier = (label: string, sink: Sink<never, unknown, unknown>, codec: RowCodec) =>
@@ -164,7 +128,8 @@ export const start = Effect.fnUntraced(function*(
       // The context holds what the sink asks for: the type of `Job.run` has seen to it.
       Effect.provideContext(sink.openEpochs!({ job: name, sink: label, codec }), context as never) as never,
       store.isDurable,
-      jobScope
+      jobScope,
+      inCharge
     )
   graph.outlets.forEach(({ byEpoch, name: label, port, sink }, outlet) => {
     if (byEpoch) appliers.set(outlet, applier(label, sink, rowCodec(graph, port)))
@@ -176,16 +141,18 @@ export const start = Effect.fnUntraced(function*(
   const isAfresh = settings.start === "afresh"
   const value = yield* Start
   const imported = value && { lineage: value.lineage, epoch: value.epoch }
-  if (value !== undefined && (yield* isToTakeIn(store, name, fingerprint, isAfresh, value))) {
+  if (value !== undefined && (yield* isToTakeIn(store, name, isAfresh, value))) {
+    const { outputs } = yield* judgedValue(value, program, upgrade)
     // Sinks first: a checkpoint that they cannot go on from must not become the head.
-    yield* epochSinks.check(appliers, name, value)
+    yield* epochSinks.check(appliers, name, value.sinks.filter(({ sink }) => outputs.has(sink)))
     const [head] = yield* store.list(name)
     yield* importValue(hasty, { attempt, head: head?.epoch ?? 0, lineage: yield* newLineage }, value)
   }
-  const recovery = yield* recover(store, name, fingerprint, isAfresh && value === undefined, {
-    parts: parts.count,
-    sinks: Array.from(appliers.values(), ({ sink }) => sink)
-  })
+  const pieces = { parts: parts.count, sinks: Array.from(appliers.values(), ({ sink }) => sink) }
+  const found = yield* recover(store, name, isAfresh && value === undefined, pieces)
+  const recovery = (yield* upgradedBy(program, settings, hasty, attempt, appliers, found))
+    ? yield* recover(store, name, false, pieces)
+    : found
   const { kept } = recovery
 
   // A job that begins anew opens its sinks first: one that cannot be opened leaves the store as it was. And before any of
@@ -195,13 +162,14 @@ export const start = Effect.fnUntraced(function*(
   const from = recovery.from ?? (yield* beginning(store, {
     job: name,
     fingerprint,
+    plan,
     attempt,
     epoch: recovery.head + 1,
     previous: recovery.head,
     partitions: settings.partitions,
     sinks
   }))
-  const isFresh = from.isHead && from.manifest.chain.length === 0
+  const isFresh = from.isHead && isBeginning(from)
   const head = Math.max(recovery.head, from.manifest.epoch)
 
   // Going on from anything but the last epoch, the job leaves the line that the others belong to.
@@ -223,6 +191,7 @@ export const start = Effect.fnUntraced(function*(
     {
       job: name,
       fingerprint,
+      plan,
       graph,
       partitions: settings.partitions,
       attempt,

@@ -166,6 +166,11 @@ export class Task {
       this.chain.ports.some((port) => port.hasNews((channel) => waitingIn(record, out, channel)))
   }
 
+  /** A record waits in a gate, and what came after it. */
+  get isTryingAgain(): boolean {
+    return this.chain.gates.some(({ nextTimer }) => nextTimer < Infinity)
+  }
+
   /** Rows of the last step that found no room in a channel. */
   spilledInto(channel: number): ReadonlyArray<Batch> {
     return this.chain.ports.flatMap((port) => port.spilledInto(channel))
