@@ -49,11 +49,11 @@ describe.concurrent("a sink a hundred times slower than its source", () => {
       assert.isAtMost(ahead, bound)
       assert.isAtMost(heapGrowth / 2 ** 20, 64)
       report(
-        `${records} records, ${looks} looks, ${checkpoints} checkpoints, ${ahead} of ${bound} records ahead, heap +${
+        `${partitions} partitions, ${records} records, ${looks} looks, ${checkpoints} checkpoints, ${ahead} of ${bound} records ahead, heap +${
           (heapGrowth / 2 ** 20).toFixed(1)
         } MB`,
         began
       )
-    }, deep(60_000, 1_500_000))
+    }, deep(60_000, 2_400_000))
   }
 })

@@ -80,7 +80,7 @@ const told = async (phase: Phase, lasts: number, signals: number): Promise<numbe
   }
 }
 
-describe.concurrent("SIGTERM", { timeout: deep(180_000, 900_000) }, () => {
+describe("SIGTERM", { timeout: deep(180_000, 900_000) }, () => {
   for (const phase of deep<ReadonlyArray<Phase>>(["running", "checkpointing"], phases)) {
     it(`while ${phase}`, async () => {
       const began = performance.now()

@@ -161,10 +161,11 @@ export const launch: (
         Effect.andThen(TxRef.set(intake, true)),
         // A store that fails ends the job, or it would drain for ever; a job at its end needs no draining.
         Effect.catchCause((cause) => isNotRunning(cause) ? Effect.void : Deferred.failCause(stopping, cause)),
-        // Once begun it goes on, whoever stops waiting for it.
-        Effect.forkIn(scope)
+        // Once begun it goes on, whoever stops waiting for it; and for as long as the job is there. In the scope of the launch
+        // it would be the first to be ended, and who stops the job while that scope closes would wait for it in vain.
+        Effect.forkIn(jobScope)
       )
-    })
+    }).pipe(Effect.uninterruptible)
     let wasPaused = false
     const stop = Effect.gen(function*() {
       if (engine.state !== "running") {
