@@ -201,7 +201,7 @@ class Trial {
     if (old.end !== undefined || old.line("in charge") === undefined) return this.bury(place, old, false)
     const said = old.said.length
     const successor = new Child({ place, dataset, perSecond })
-    await successor.until(() => successor.epochs > 2 || successor.end !== undefined)
+    await successor.until(() => successor.epochs > 2 || successor.end !== undefined, 180_000)
     if (successor.end?.startsWith("failed ") === true) {
       // SQLite has one lock for a file, and who stands still in a transaction holds it: nobody can take over.
       assert.match(`${this.pair}: ${successor.end}`, /^sqlite: .*locked/, JSON.stringify(successor.said))
