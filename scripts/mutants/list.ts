@@ -228,7 +228,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   ),
   byZombies(
     "a successor writes to the file that others have open",
-    edit("plan/fileOwner.ts", "this.isShared = earlier.length > 0 || last === undefined", "this.isShared = false")
+    edit("plan/fileOwner.ts", "this.isShared = earlier.length > 0 || isUnknown", "this.isShared = false")
   ),
   byZombies(
     "what an earlier owner has ready is left to him",

@@ -1,4 +1,5 @@
 export * as EventStream from "./EventStream.ts"
 export * as Laws from "./Laws.ts"
 export * as SeededScheduler from "./SeededScheduler.ts"
+export * as Simulation from "./Simulation.ts"
 export * as TestJob from "./TestJob.ts"

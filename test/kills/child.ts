@@ -1,7 +1,7 @@
 /**
  * One life of the flights job, in a process that can be killed and stopped: `node test/kills/child.ts '{ … }'`.
  *
- * It says what it does, a line each: `ready`, `epoch 7` when epoch 7 is durable, `stopping` just before it stops itself, and
+ * It says what it does, a line each: `in charge` when the store has given it the job, `epoch 7` when epoch 7 is durable, `stopping` just before it stops itself, and
  * at its end `finished` or `failed Fenced: why`.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
@@ -42,6 +42,7 @@ const around: Around = (call, effect) =>
     send("before", number)
     return Effect.tap(effect, () =>
       Effect.sync(() => {
+        if (call === "acquire") say("in charge")
         if (call.startsWith("commit ")) say(`epoch ${call.slice("commit ".length)}`)
         send("after", number)
       }))
@@ -49,7 +50,6 @@ const around: Around = (call, effect) =>
 
 const life = Effect.gen(function*() {
   const flights = Flights.inOrderOfReports(yield* Flights.load(options.dataset))
-  say("ready")
   yield* job(place, flights, options, around)
 }).pipe(
   Effect.scoped,

@@ -46,6 +46,8 @@ interface Tally {
   /** By a signal that the process sent itself, beside a side effect. */
   atEffects: number
   stops: number
+  /** Those that nobody could take over from, because they stood still with a lock that all need. */
+  locked: number
   /** Those that woke to a typed refusal. */
   fenced: number
   runs: number
@@ -88,6 +90,7 @@ class Trial {
     inside: 0,
     atEffects: 0,
     stops: 0,
+    locked: 0,
     fenced: 0,
     runs: 0,
     recoveries: [],
@@ -187,16 +190,25 @@ class Trial {
     if (end === undefined) {
       await old.until(() => old.epochs > 0)
       await sleep(this.between(0, 400))
-    } else await old.until(() => old.line("stopping") !== undefined, 4000)
+    } else {
+      const isStopping = () => old.line("stopping") !== undefined
+      await old.until(() => isStopping() || old.epochs > 0)
+      await old.until(isStopping, 1500)
+    }
     if (old.line("stopping") === undefined) old.signal("SIGSTOP")
     if (!(await old.stopped())) return this.bury(place, old, false)
-    if (old.end !== undefined) {
-      await old.kill()
-      return old.end === "finished"
-    }
+    // Before it is in charge it cannot be taken over: it would be the one who does.
+    if (old.end !== undefined || old.line("in charge") === undefined) return this.bury(place, old, false)
     const said = old.said.length
     const successor = new Child({ place, dataset, perSecond })
     await successor.until(() => successor.epochs > 2 || successor.end !== undefined)
+    if (successor.end?.startsWith("failed ") === true) {
+      // SQLite has one lock for a file, and who stands still in a transaction holds it: nobody can take over.
+      assert.match(`${this.pair}: ${successor.end}`, /^sqlite: .*locked/, JSON.stringify(successor.said))
+      this.tally.locked++
+      return this.bury(place, old, false)
+    }
+    assert.isTrue(successor.epochs > 0 || successor.end === "finished", JSON.stringify(successor.said))
     // Again and again: it may come to the call where it stops itself.
     for (let i = 0; i < 600 && !old.hasEnded && old.end === undefined; i++) {
       old.signal("SIGCONT")
@@ -227,7 +239,7 @@ const trial = async (pair: Place["pair"], make: Make): Promise<void> => {
   }
   console.log(
     `${pair}, seed ${seed}: ${tally.kills} kills in ${tally.runs} runs (${tally.inside} between the first checkpoint and `
-      + `the last, ${tally.atEffects} beside a side effect), ${tally.stops} stopped and woken, ${tally.fenced} of them fenced; `
+      + `the last, ${tally.atEffects} beside a side effect), ${tally.stops} stopped and woken, ${tally.fenced} of them fenced, ${tally.locked} held the lock that a successor needs; `
       + `from birth to a new epoch ${spread(tally.recoveries)} after a kill, ${
         spread(tally.successions)
       } beside one that `

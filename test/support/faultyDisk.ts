@@ -79,6 +79,8 @@ export class FaultyDisk {
       ...inner,
       access: (path) => read("access", path, inner.access(path)),
       stat: (path) => read("stat", path, inner.stat(path)),
+      lstat: (path) => read("lstat", path, inner.lstat(path)),
+      copyFile: (from, to) => this.call("copyFile", from, inner.copyFile(from, to)),
       readFile: (path) => read("readFile", path, inner.readFile(path)),
       readDirectory: (path) => read("readDirectory", path, inner.readDirectory(path)),
       makeDirectory: (path, options) => this.call("makeDirectory", path, inner.makeDirectory(path, options)),

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { type PlatformError, systemError, type SystemErrorTag } from "effect/PlatformError"
 import { nodeFileSystem } from "../../src/internal/runtime/nodeFileSystem.ts"
+import { type Loss, losses } from "../../src/internal/simulation/disk.ts"
 
 /** A file or, without bytes, a folder. */
 interface Inode {
@@ -13,17 +14,7 @@ interface Inode {
   synced: Uint8Array
 }
 
-/** What is left of what was written and not synced. */
-export type Loss = "nothing lost" | "all lost" | "contents lost" | "contents torn" | "names lost" | "new names lost"
-
-export const losses: ReadonlyArray<Loss> = [
-  "nothing lost",
-  "all lost",
-  "contents lost",
-  "contents torn",
-  "names lost",
-  "new names lost"
-]
+export { type Loss, losses }
 
 export class PowerLost extends Error {
   override readonly message = "the power is lost"

@@ -139,10 +139,11 @@ export class FileOwner {
       // Looked up again: until his name was gone, one of them may have made something ready.
       const ready = yield* namesBeside(fileSystem, path)
       yield* removeAll(fileSystem, ready.filter((name) => name.number < number))
-      this.own = number
       // Without a number in the sidecar, there may have been an owner of whom nothing is known.
-      this.isShared = earlier.length > 0 || last === undefined
+      const isUnknown = last === undefined && (yield* at(path, "look at")(fileSystem.exists(path)))
+      this.isShared = earlier.length > 0 || isUnknown
       this.isRecorded = !this.isShared
+      this.own = number
       return yield* Effect.fail(new Overtaken())
     }
   )
