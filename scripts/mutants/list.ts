@@ -214,7 +214,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     "fields in another order are not moved",
     edit("runtime/comparing.ts", "now.fields[i]?.name !== name", "now.fields.length < i")
   ),
-  by(["compat/randomUpgrades"])(
+  by(["compat/evolution"])(
     "rows under way go to whoever has the name",
     edit(
       "runtime/judging.ts",

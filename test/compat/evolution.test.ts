@@ -1,8 +1,8 @@
 /** A program that changes between two runs: what goes on, what is migrated, and what is refused until somebody has said so. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { Aggregate, Checkpoint, CheckpointStore, Flow, Job, Upgrade, Window } from "millrace"
-import { job, type Order, orders, revenue, Shop, totals, type Version } from "./shop.ts"
+import { Effect, Schedule, Schema } from "effect"
+import { Aggregate, Checkpoint, CheckpointStore, ErrorPolicy, Flow, Job, Upgrade, Window } from "millrace"
+import { job, Order, orders, revenue, Shop, totals, type Version } from "./shop.ts"
 
 const sorted = (rows: ReadonlyArray<unknown>) => rows.map((row) => JSON.stringify(row)).sort()
 
@@ -403,6 +403,91 @@ describe("keys, sources and outputs", () => {
       assert.strictEqual(listed[0]!.state, "finished")
       assert.strictEqual(new Set(listed.map(({ epoch }) => epoch)).size, listed.length)
       assert.isTrue(listed.every(({ problem }) => problem === undefined))
+    }))
+})
+
+describe("records under way", () => {
+  const checked = (
+    shop: Shop,
+    isWell: boolean,
+    before: (flow: Flow.Flow<Order>) => Flow.Flow<Order>,
+    policy: ErrorPolicy.ErrorPolicy = ErrorPolicy.retry(Schedule.spaced("1 hour"), { then: ErrorPolicy.fail })
+  ) =>
+    Job.make("shop", [
+      totals(
+        before(shop.from()).pipe(
+          Flow.map((order) => {
+            if (!isWell && order.id === 30) throw new Error("not now")
+            return order
+          }, { name: "checked", onError: policy }),
+          Flow.typed(Order)
+        ),
+        shop
+      )
+    ])
+  const straight = (flow: Flow.Flow<Order>) => flow
+  const filtered = (flow: Flow.Flow<Order>) => flow.pipe(Flow.filter(() => true, { name: "first" }))
+
+  /** A job that came to its end while its last order waited to be tried again: nothing is taken in behind it. */
+  const crashed = Effect.fnUntraced(function*(shop: Shop) {
+    const handle = yield* Job.launch(checked(shop, false, straight))
+    // It is durable: the checkpoint has them when it returns.
+    yield* handle.pushAll(shop.orders, orders(0, 31))
+    let waits = 0
+    for (let n = 0; waits === 0 && n < 1000; n++) {
+      yield* handle.checkpoint
+      const value = yield* Effect.flatMap(Checkpoint.latest("shop"), Effect.fromOption)
+      waits = value.parts.flatMap(({ rows }) => rows).reduce((sum, { rows }) => sum + rows.length, 0)
+    }
+    return waits
+  }, (effect, shop) => effect.pipe(Effect.scoped, Effect.provideService(CheckpointStore.CheckpointStore, shop.store)))
+
+  it.effect("go on where they were; to operators that read something else they do not go", () =>
+    Effect.gen(function*() {
+      const shop = new Shop()
+      assert.strictEqual(yield* crashed(shop), 1)
+      const added = yield* shop.refusal(checked(shop, true, filtered))
+      assert.match(
+        added.message,
+        /"checked": 1 record under way to it came from source "orders", and it reads filter "first"\. Stop the job/
+      )
+      const settled = yield* shop.refusal(checked(shop, true, straight, ErrorPolicy.skip))
+      assert.match(
+        settled.message,
+        /1 record under way to it wait to be tried again, and it does not try again any more/
+      )
+      const gone = yield* shop.refusal(job(shop))
+      assert.match(gone.message, /"checked": is gone, and the checkpoint has 1 record under way of it\. Stop the job/)
+      // Further down nothing is under way.
+      const behind = Job.make("shop", checkedBehind(shop))
+      assert.strictEqual(Upgrade.verdict(yield* shop.plan(behind)), "safe")
+      yield* shop.drained(behind, orders(31, 80))
+      assert.deepStrictEqual(sorted(yield* shop.totals.contents), yield* undisturbed)
+    }))
+
+  const checkedBehind = (shop: Shop) => [
+    totals(
+      shop.from().pipe(
+        Flow.map((order) => order, {
+          name: "checked",
+          onError: ErrorPolicy.retry(Schedule.spaced("1 hour"), { then: ErrorPolicy.fail })
+        }),
+        Flow.typed(Order),
+        Flow.filter(({ id }) => id >= 0, { name: "behind" })
+      ),
+      shop
+    )
+  ]
+
+  it.effect("are given up where that is said, and nothing else is", () =>
+    Effect.gen(function*() {
+      const shop = new Shop()
+      assert.strictEqual(yield* crashed(shop), 1)
+      const upgrade = { reset: ["checked"] }
+      assert.strictEqual(statusOf(yield* shop.plan(checked(shop, true, filtered), upgrade), "checked"), "reset")
+      yield* shop.drained(checked(shop, true, filtered), orders(31, 80), { upgrade })
+      const counts = (yield* shop.totals.contents).map((row) => (row as { readonly count: number }).count)
+      assert.strictEqual(counts.reduce((sum, count) => sum + count, 0), 79)
     }))
 })
 
