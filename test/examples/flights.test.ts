@@ -369,7 +369,9 @@ describe("examples/flights", () => {
     it("checkpoints of another data set are refused, with the way out", async () => {
       const { code, stderr } = await main("--resume", "--out", smaller)
       expect(code).toBe(1)
-      expect(stderr).toContain("it was written by a job with another plan")
+      expect(stderr).toContain(
+        "it is the end of a finished job, with which nothing can go on, and the program has changed"
+      )
       expect(stderr).toContain("leave out --resume")
       expect(stderr).not.toContain("    at ")
       expect(accountedFor(smaller)).toBe(2_000)
