@@ -342,7 +342,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       "const needed = new Set()"
     )
   ),
-  bySchedules(
+  by(["hostile/damage"])(
     "checksums of pieces are not looked at",
     edit("runtime/recovery.ts", " || crcOf(blob.value.bytes) !== crc", "")
   ),
