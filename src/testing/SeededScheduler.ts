@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
+import { sequence } from "../internal/simulation/chance.ts"
 
 /**
  * A scheduler for one run, and what it did.
@@ -222,14 +223,3 @@ export const runWith = <A, E>(effect: Effect.Effect<A, E>, scheduler: SeededSche
   })
 
 const traceLength = 10_000
-
-/** Mulberry32: 32 bits of state, good enough for choices, and every seed starts a sequence of its own. */
-const sequence = (seed: number): () => number => {
-  let state = Math.imul(seed + 1, 0x9e3779b1) ^ Math.floor(seed / 2 ** 32)
-  return () => {
-    state = state + 0x6d2b79f5 | 0
-    let t = Math.imul(state ^ state >>> 15, 1 | state)
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t
-    return ((t ^ t >>> 14) >>> 0) / 2 ** 32
-  }
-}

@@ -3,9 +3,12 @@
 /** Numbers from 0 to less than 1. */
 export type Chance = () => number
 
-/** Mulberry32. Seeds of different purposes are kept apart by their salt. */
-export const chance = (seed: number, salt: number): Chance => {
-  let state = Math.imul(seed + 1, 0x9e3779b1) ^ Math.floor(seed / 2 ** 32) ^ Math.imul(salt + 1, 0x85ebca6b)
+/** Every seed starts a sequence of its own, also where it has more than 32 bits. */
+const scattered = (seed: number): number => Math.imul(seed + 1, 0x9e3779b1) ^ Math.floor(seed / 2 ** 32)
+
+/** Mulberry32: 32 bits of state, good enough for choices. */
+const mulberry = (start: number): Chance => {
+  let state = start
   return () => {
     state = state + 0x6d2b79f5 | 0
     let t = Math.imul(state ^ state >>> 15, 1 | state)
@@ -13,6 +16,12 @@ export const chance = (seed: number, salt: number): Chance => {
     return ((t ^ t >>> 14) >>> 0) / 2 ** 32
   }
 }
+
+export const sequence = (seed: number): Chance => mulberry(scattered(seed))
+
+/** Seeds of different purposes are kept apart by their salt. */
+export const chance = (seed: number, salt: number): Chance =>
+  mulberry(scattered(seed) ^ Math.imul(salt + 1, 0x85ebca6b))
 
 /** A whole number from least to most. */
 export const whole = (next: Chance, least: number, most: number): number =>
